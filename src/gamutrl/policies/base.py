@@ -1,0 +1,52 @@
+"""What every family of policy promises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from gamutrl.core import Batch, Prompt, Sampling
+from gamutrl.environments import Environment
+
+Statistic = Callable[[Tensor, Tensor], Tensor]
+"""`fn(logits_GcV, mask_Gc) -> value_Gc`: full-vocabulary logits of one group's rows at one chunk of action indices."""
+
+
+class Policy(Protocol):
+    """A model that acts, can score its own actions, and can be trained.
+
+    `log_probs` is differentiable and, under the same settings, equal to what sampling recorded. Parameters are reached
+    through `parameters()` (the trainable ones) and saved as safetensors by `save`.
+    """
+
+    module: nn.Module
+
+    def rollout(
+        self,
+        prompts: Sequence[Prompt],
+        group_size: int,
+        environment: Environment,
+        sampling: Sampling,
+        *,
+        seed: int,
+    ) -> Batch: ...
+
+    def log_probs(self, batch: Batch, statistics: Mapping[str, Statistic] | None = None) -> Any:
+        """`logp_NT`; with `statistics`, the pair `(logp_NT, {name: value_NT})`. Zero where the mask is False."""
+
+    def reference(self, name: str) -> AbstractContextManager[None]:
+        """Inside, the policy acts and scores as its named copy ("base", "old", …), without gradient."""
+
+    def keep_reference(self, name: str) -> None:
+        """Make the named copy from the weights of now ("base" comes for free where the policy has adapters)."""
+
+    def update_reference(self, name: str, decay: float = 0.0) -> None:
+        """Move the named copy: copy ← decay · copy + (1 − decay) · weights of now."""
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+
+    def save(self, folder: Path) -> None: ...

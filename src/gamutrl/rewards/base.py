@@ -1,0 +1,62 @@
+"""What a reward is, how text-level functions become one, and how users' functions do."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from gamutrl.core import Batch, Context
+
+Score = Callable[[Batch, Context], Tensor]
+"""`(batch, context) -> reward_R`: float, one value a rollout, NaN where the reward does not apply."""
+
+
+@dataclass(frozen=True)
+class Reward:
+    """A named score of rollouts.
+
+    name: its column in the reward table and in `metrics.jsonl` (`reward/<name>`). score: `(batch, context) -> reward_R`.
+    weight: its weight in the default combine (0: measured, not rewarded). scope: what its value depends on; a "pool" is
+    never split over batches or processes. differentiable: whether a gradient flows through it to the output.
+    """
+
+    name: str
+    score: Score
+    weight: float = 1.0
+    scope: Literal["rollout", "group", "pool"] = "rollout"
+    differentiable: bool = False
+
+
+@dataclass(frozen=True)
+class PerRollout:
+    """Lifts a text-level function to a score: `function(text, **its own column arguments) -> float | None`.
+
+    The function takes the rollout's text first; every further parameter without a value in `arguments` is filled from the
+    column of its name (`answer`, or any other of the row's). `None` means "does not apply".
+    """
+
+    function: Callable[..., float | None]
+    arguments: tuple[tuple[str, Any], ...] = ()
+    raw: bool = False
+
+    def __call__(self, batch: Batch, context: Context) -> Tensor:
+        fixed = dict(self.arguments)
+        names = [name for name in list(inspect.signature(self.function).parameters)[1:] if name not in fixed]
+        columns = batch.columns_R()
+        values = []
+        for r, rollout in enumerate(batch.rollouts):
+            from_row = {name: columns[name][r] for name in names if name in columns}
+            value = self.function(rollout.raw_text if self.raw else rollout.text, **from_row, **fixed)
+            values.append(math.nan if value is None else float(value))
+        return torch.tensor(values)
+
+
+def per_rollout(function: Callable[..., float | None], *, raw: bool = False, **arguments: Any) -> PerRollout:
+    """`Reward("format", per_rollout(tag_format, tags=("think", "answer")))`."""
+    return PerRollout(function, tuple(arguments.items()), raw)
