@@ -68,9 +68,7 @@ def golden_folder(folder: Path | None = None) -> Path:
     for root in (Path.cwd(), Path(gamutrl.__file__).parents[2]):
         if (root / GOLDEN).is_dir():
             return root / GOLDEN
-    raise FileNotFoundError(
-        f"No golden vectors here: run in a checkout of gamutrl (they are in {GOLDEN}) or name --golden."
-    )
+    raise FileNotFoundError(f"No vectors here: run in a checkout of gamutrl (they are in {GOLDEN}) or name --golden.")
 
 
 def check(system: str, folder: Path | None = None) -> list[Result]:
@@ -92,7 +90,7 @@ def bound(system: str, folder: Path | None = None) -> Bound | None:
 
 
 def deviation(got: Any, expected: Any) -> float:
-    """The largest relative difference of two answers; 0 where equal, infinite where they differ in more than numbers."""
+    """The largest relative difference of two answers; 0 where equal, infinite where more than numbers differ."""
     if isinstance(got, Tensor):
         got = got.detach().cpu().tolist()
     if isinstance(expected, Mapping):
@@ -198,9 +196,7 @@ def _print(results: Mapping[str, Sequence[Result]]) -> None:
     for system, rs in results.items():
         for r in rs:
             shown = (str(r.agreeing), f"{r.deviation:.1e}") if r.bound else ("unbound", "")
-            table.add_row(
-                system, r.function, str(r.cases), *shown, style=None if r.agreeing == r.cases or not r.bound else "red"
-            )
+            table.add_row(system, r.function, str(r.cases), *shown, style="red" if r.failures else None)
     console = Console(soft_wrap=True)
     console.print(table)
     for system, rs in results.items():

@@ -1,7 +1,7 @@
 """Rewards to advantages: what each rollout, or each of its actions, was worth.
 
-R rollouts with their groups (`group_R`, any labels); N trained rows of T actions. A NaN reward («does not apply») leaves
-its group's statistics, and its own advantage is 0.
+R rollouts with their groups (`group_R`, any labels); N trained rows of T actions. A NaN reward («does not apply»)
+leaves its group's statistics, and its own advantage is 0.
 """
 
 from __future__ import annotations
