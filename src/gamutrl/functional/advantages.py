@@ -11,7 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gamutrl.functional.groups import group_count, group_mean, group_variance
+from gamutrl.functional.groups import group_count, group_index, group_mean, group_sum, group_variance
+from gamutrl.functional.weights import masked_mean
 
 Scale = Literal["group", "batch", "none"]
 
@@ -52,6 +53,203 @@ def group_normalize(
     if clip is not None:
         advantage = advantage.clamp(-clip, clip)
     return advantage.masked_fill(reward.isnan(), 0.0).to(reward_R.dtype)
+
+
+def weighted_sum(reward_RK: Tensor, weight_K: Tensor) -> Tensor:
+    """Σ_k weight · reward over what applies, `[R]`; NaN where no reward applies to the rollout."""
+    total_R = (reward_RK * weight_K).nan_to_num(0.0, posinf=None, neginf=None).sum(1)
+    return total_R.masked_fill(reward_RK.isnan().all(1), torch.nan)
+
+
+def normalize_then_sum(
+    reward_RK: Tensor,
+    group_R: Tensor,
+    weight_K: Tensor,
+    *,
+    scale: Scale = "group",
+    whiten: bool = False,
+    eps: float = 1e-4,
+    singleton: Literal["zero", "raw", "nan"] = "zero",
+) -> Tensor:
+    """Each reward normalised on its own, then the weighted sum, `[R]` (GDPO, arXiv 2601.05242; MixGRPO, Jigsaw-R1).
+
+    whiten: the sum is normalised once more over the batch. Other arguments are those of `group_normalize`.
+    """
+    apart_RK = torch.stack(
+        [group_normalize(reward_R, group_R, scale=scale, eps=eps, singleton=singleton) for reward_R in reward_RK.T], 1
+    )
+    total_R = weighted_sum(apart_RK.masked_fill(reward_RK.isnan(), torch.nan), weight_K)
+    if whiten:
+        return group_normalize(total_R, torch.zeros_like(group_R), eps=eps)
+    return total_R.nan_to_num(0.0)
+
+
+def leave_one_out(reward_R: Tensor, group_R: Tensor, *, singleton: Literal["zero", "raw"] = "zero") -> Tensor:
+    """The reward less the mean of the group's others, `[R]` (RLOO, arXiv 2402.14740)."""
+    _check_vector(reward_R, group_R)
+    count = group_count(reward_R, group_R)
+    advantage = (reward_R - group_mean(reward_R, group_R)) * count / (count - 1).clamp(min=1)
+    alone = torch.where(count == 1, reward_R, advantage) if singleton == "raw" else advantage
+    return alone.nan_to_num(0.0)
+
+
+def best_of_group(reward_R: Tensor, group_R: Tensor, *, scaled: bool = True, eps: float = 1e-6) -> Tensor:
+    """Only a group's best rollout has an advantage: its lead over the second, over the deviation (arXiv 2503.19595).
+
+    Raises ValueError for a group of one, which has no second.
+    """
+    _check_vector(reward_R, group_R)
+    index_R, groups = group_index(group_R)
+    advantage_R = torch.zeros_like(reward_R)
+    deviation_R = group_variance(reward_R, group_R).sqrt() + eps
+    for group in range(groups):
+        members = (index_R == group).nonzero().flatten()
+        if len(members) < 2:
+            raise ValueError("Pass@k advantages need at least two rollouts in every group.")
+        (first, second), best = reward_R[members].topk(2)
+        lead = first - second
+        advantage_R[members[best[0]]] = lead / deviation_R[members[0]] if scaled else lead
+    return advantage_R
+
+
+def length_weighted_baseline(
+    reward_R: Tensor, group_R: Tensor, length_R: Tensor, *, singleton: Literal["zero", "raw"] = "zero"
+) -> Tensor:
+    """The reward less the group's mean weighted by length, the baseline of least variance (OPO, arXiv 2505.23585)."""
+    _check_vector(reward_R, group_R, length_R)
+    length_R = length_R.to(reward_R.dtype)
+    baseline_R = group_sum(reward_R * length_R, group_R) / group_sum(length_R, group_R)
+    if singleton == "raw":
+        baseline_R = baseline_R.masked_fill(group_count(reward_R, group_R) == 1, 0.0)
+    return (reward_R - baseline_R).nan_to_num(0.0)
+
+
+def rare_success_scaled(reward_R: Tensor, group_R: Tensor, *, singleton: Literal["zero", "raw"] = "zero") -> Tensor:
+    """(reward - group mean) · rollouts / rollouts with a reward other than 0 (GPG, arXiv 2504.02546, equation 7)."""
+    centred = group_normalize(reward_R, group_R, scale="none", singleton=singleton)
+    return centred * len(reward_R) / (reward_R.nan_to_num(0.0) != 0).sum().clamp(min=1)
+
+
+def masked_whiten(
+    value_NT: Tensor, mask_NT: Tensor, *, keep_mean: bool = False, eps: float = 1e-8
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Values to mean 0, variance 1 over the mask (unbiased): whitened `[N, T]` at every position, mean, variance.
+
+    Raises ValueError for fewer than two actions.
+    """
+    count = mask_NT.sum()
+    if count < 2:
+        raise ValueError(f"Whitening needs at least two actions, not {int(count)}.")
+    mean = masked_mean(value_NT, mask_NT)
+    variance = masked_mean((value_NT - mean).square(), mask_NT) * count / (count - 1)
+    whitened = (value_NT - mean) * torch.rsqrt(variance + eps)
+    return whitened + mean if keep_mean else whitened, mean, variance
+
+
+def discounted_returns(
+    reward_NT: Tensor, mask_NT: Tensor, gamma: float = 1.0, *, outside: Literal["skip", "reset"] = "skip"
+) -> Tensor:
+    """What each action's reward and all later ones sum to, `[N, T]` (REINFORCE++, arXiv 2501.03262).
+
+    outside: positions that are not the policy's are passed over, neither discounting nor paying (and have no return
+    themselves), or start the sum anew and pay (EasyR1).
+    """
+    _check_rows(reward_NT, mask_NT)
+    running = torch.zeros_like(reward_NT[:, 0])
+    returns = torch.zeros_like(reward_NT)
+    for t in reversed(range(reward_NT.shape[1])):
+        on = mask_NT[:, t].bool()
+        running_new = reward_NT[:, t] + gamma * running
+        if outside == "skip":
+            running = torch.where(on, running_new, running)
+            returns[:, t] = torch.where(on, running_new, 0.0)
+        else:
+            returns[:, t] = running_new
+            running = torch.where(on, running_new, 0.0)
+    return returns
+
+
+def generalized_advantages(
+    reward_NT: Tensor, value_NT: Tensor, mask_NT: Tensor, gamma: float = 1.0, lam: float = 0.95
+) -> tuple[Tensor, Tensor]:
+    """GAE (arXiv 1506.02438): advantages and returns, both `[N, T]`; positions outside the mask are passed over."""
+    _check_rows(reward_NT, value_NT, mask_NT)
+    next_value = torch.zeros_like(reward_NT[:, 0])
+    running = torch.zeros_like(next_value)
+    advantage_NT = torch.zeros_like(reward_NT)
+    for t in reversed(range(reward_NT.shape[1])):
+        on = mask_NT[:, t].bool()
+        surprise = reward_NT[:, t] + gamma * next_value - value_NT[:, t]
+        running = torch.where(on, surprise + gamma * lam * running, running)
+        next_value = torch.where(on, value_NT[:, t], next_value)
+        advantage_NT[:, t] = running
+    return advantage_NT, advantage_NT + value_NT
+
+
+def kl_shaped_rewards(
+    reward_N: Tensor, kl_NT: Tensor, mask_NT: Tensor, weight: float, *, reward_clip: float | None = None
+) -> Tensor:
+    """The reward on each row's last action, less weight · KL on every action, `[N, T]` (arXiv 2203.02155, equation 2)."""
+    mask = mask_NT.bool()
+    if reward_clip is not None:
+        reward_N = reward_N.clamp(-reward_clip, reward_clip)
+    place_NT = torch.arange(mask.shape[1], device=mask.device).expand_as(mask)
+    last_N = torch.where(mask, place_NT, -1).amax(1, keepdim=True)
+    return torch.where(mask, -weight * kl_NT, 0.0) + torch.where(place_NT == last_N, reward_N[:, None], 0.0)
+
+
+def optimal_token_baseline(
+    reward_NT: Tensor,
+    logp_NT: Tensor,
+    sum_p_squared_NT: Tensor,
+    mask_NT: Tensor,
+    group_N: Tensor,
+    *,
+    ratio_NT: Tensor | None = None,
+    zero_tail: bool = False,
+    compact: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Returns less the group's baseline of least variance at each position (arXiv 2602.07078): advantages, returns.
+
+    The baseline weighs each rollout's return by its accumulated squared score, Σ_s 1 - 2 p + Σ_v p_v² (times ratio²).
+    A group of one has baseline 0. zero_tail: so has what only the group's longest rollout reaches. compact: positions
+    are counted in the policy's own actions (several turns with observations between them).
+    """
+    mask = mask_NT.bool()
+    weight_NT = 1 - 2 * logp_NT.exp() + sum_p_squared_NT
+    if ratio_NT is not None:
+        weight_NT = weight_NT * ratio_NT.square()
+    returns_NT = torch.where(mask, reward_NT, 0.0).flip(1).cumsum(1).flip(1)
+    energy_NT = torch.where(mask, weight_NT, 0.0).cumsum(1)
+    order_NT = torch.argsort(~mask, dim=1, stable=True) if compact else torch.arange(mask.shape[1]).expand_as(mask)
+    on_NT = mask.gather(1, order_NT)
+    gain_NT, energy_NT = (torch.where(on_NT, x.gather(1, order_NT), 0.0) for x in (returns_NT, energy_NT))
+    index_N, groups = group_index(group_N)
+    baseline_NT = torch.zeros_like(gain_NT)
+    for group in range(groups):
+        members = index_N == group
+        length = on_NT[members].sum(1)
+        if compact:
+            members = members & on_NT.any(1)
+        if members.sum() < 2:
+            continue
+        gain, energy = gain_NT[members], energy_NT[members]
+        baseline_T = (gain * energy).sum(0) / (energy.sum(0) + 1e-8)
+        baseline_NT[members] = baseline_T
+        if zero_tail:
+            longest, second = length.topk(2).values.tolist()
+            if longest > second:
+                tail = torch.zeros_like(baseline_NT, dtype=torch.bool)
+                tail[members & (on_NT.sum(1) == longest), second:] = True
+                baseline_NT = baseline_NT.masked_fill(tail, 0.0)
+    advantage_NT = torch.where(on_NT, gain_NT - baseline_NT, 0.0)
+    return torch.zeros_like(advantage_NT).scatter(1, order_NT, advantage_NT), returns_NT
+
+
+def _check_rows(*tensors: Tensor) -> None:
+    shapes = [tuple(tensor.shape) for tensor in tensors]
+    if len(set(shapes)) > 1 or len(shapes[0]) != 2:
+        raise ValueError(f"Rewards, values and mask must all be [N, T], not {shapes}.")
 
 
 def _check_vector(*tensors: Tensor) -> None:

@@ -1,12 +1,13 @@
 """Boxes, points, masks and time spans: overlap under every convention that published code uses.
 
-Boxes are `[x1, y1, x2, y2]`, 3-D boxes `[x1, y1, z1, x2, y2, z2]`, spans `[start, end]`. Arguments may be tensors or nested
-lists; lists become float64, in which a box written with many digits keeps them.
+Boxes are `[x1, y1, x2, y2]`, 3-D boxes `[x1, y1, z1, x2, y2, z2]`, spans `[start, end]`. Arguments may be tensors or
+nested lists; lists become float64, in which a box written with many digits keeps them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -31,8 +32,8 @@ def box_iou(
     """Intersection over union of every pair of boxes.
 
     pixels: added to every extent; 1 counts a box's last pixel in (VisionReasoner, Omni-R1). min_overlap: an overlap of
-    at most this much on either axis is none; 1 is what `x2 - 1` in an intersection comes to (VLM-R1, UniVG-R1, Jigsaw-R1).
-    Returns iou `[N, M]`; 0 where a union is 0.
+    at most this much on either axis is none; 1 is what `x2 - 1` in an intersection comes to (VLM-R1, UniVG-R1,
+    Jigsaw-R1). Returns iou `[N, M]`; 0 where a union is 0.
     """
     return _iou(as_boxes(a_N4), as_boxes(b_M4), 2, pixels, min_overlap, inverted)
 
@@ -102,8 +103,8 @@ def span_iou(
 ) -> float:
     """Intersection over union of two time spans.
 
-    denominator: "hull" divides by `max(end) - min(start)` (Time-R1, VideoChat-R1), the same as the union unless the spans
-    lie apart or one is inverted. zero_length: the value where the denominator is 0.
+    denominator: "hull" divides by `max(end) - min(start)` (Time-R1, VideoChat-R1), the same as the union unless the
+    spans lie apart or one is inverted. zero_length: the value where the denominator is 0.
     """
     (s, e), (t, f) = pred_2, true_2
     intersection = max(0.0, min(e, f) - max(s, t))
@@ -167,7 +168,7 @@ def _covered(box_N4: np.ndarray) -> float:
     edges = np.unique(box_N4[:, [0, 2]])
     box_N4 = box_N4[np.argsort(box_N4[:, 1], kind="stable")]
     area = 0.0
-    for left, right in zip(edges[:-1], edges[1:]):
+    for left, right in pairwise(edges):
         rows = box_N4[(box_N4[:, 0] <= left) & (box_N4[:, 2] >= right)]
         if len(rows):
             reached = np.maximum.accumulate(np.concatenate([rows[:1, 1], rows[:-1, 3]]))
