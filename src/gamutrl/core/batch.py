@@ -132,13 +132,9 @@ class Batch:
         columns["answer"] = [prompt.answer for prompt in owners]
         return columns
 
-    def rows_to_rollouts(self, value_N: Tensor, reduce: str = "sum") -> Tensor:
-        """`[N]` to `[R]`: "sum" or "mean" over a rollout's rows (0 for a rollout without any)."""
-        return torch.zeros(len(self.rollouts), dtype=value_N.dtype).index_reduce(
-            0, self.rollout_N, value_N, "mean", include_self=False
-        ) if reduce == "mean" else torch.zeros(len(self.rollouts), dtype=value_N.dtype).index_add(
-            0, self.rollout_N, value_N
-        )
+    def rows_to_rollouts(self, value_N: Tensor) -> Tensor:
+        """The sum over each rollout's rows, `[R]` (0 for a rollout without any)."""
+        return value_N.new_zeros(len(self.rollouts)).index_add(0, self.rollout_N.to(value_N.device), value_N)
 
     # -- parts ----------------------------------------------------------------------------------------------------
 

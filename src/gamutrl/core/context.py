@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gamutrl.core.batch import Batch
 from gamutrl.core.prompt import Message
+from gamutrl.core.rollout import Rollout
 
 
 class Responder(Protocol):
@@ -42,7 +43,7 @@ class Context:
     auxiliary: dict[str, Batch] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     score_batch: Callable[[Batch, Sequence[str] | None], Batch] | None = None
-    rewards: dict[tuple[int, str], Tensor] = field(default_factory=dict)
+    rewards: dict[str, tuple[list[Rollout], Tensor]] = field(default_factory=dict)
 
     @property
     def progress(self) -> float:
@@ -68,10 +69,11 @@ class Context:
         """One reward of this batch, `[R]`, computed at most once."""
         if "reward_RK" in batch and name in batch.reward_names:
             return batch.reward(name)
-        key = (id(batch.rollouts), name)
-        if key not in self.rewards:
-            self.rewards[key] = self.score(batch, [name]).reward(name)
-        return self.rewards[key]
+        rollouts, value_R = self.rewards.get(name, (None, None))
+        if rollouts is not batch.rollouts or value_R is None:
+            value_R = self.score(batch, [name]).reward(name)
+            self.rewards[name] = (batch.rollouts, value_R)
+        return value_R
 
     def respond(self, name: str, conversations: Sequence[Sequence[Message]]) -> list[str]:
         if name not in self.responders:

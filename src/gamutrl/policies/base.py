@@ -47,6 +47,9 @@ class Policy(Protocol):
     def update_reference(self, name: str, decay: float = 0.0) -> None:
         """Move the named copy: copy ← decay · copy + (1 − decay) · weights of now."""
 
+    def demonstrated(self, prompts: Sequence[Prompt], texts: Sequence[str]) -> Batch:
+        """One rollout a prompt whose actions are the given assistant text and its end token (nothing was sampled)."""
+
     def parameters(self) -> Iterator[nn.Parameter]: ...
 
     def save(self, folder: Path) -> None: ...

@@ -1,1 +1,1 @@
-
+"""Stages, evaluation, checkpoints: how a recipe becomes a run."""

@@ -1,0 +1,214 @@
+"""From a preset to a finished run directory."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import random
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from gamutrl.core import Context
+from gamutrl.metrics.intervals import paired_difference
+from gamutrl.training.config import ALLOWED_PACKAGES, ConfigError, from_json, to_json
+from gamutrl.training.evaluation import Measured, best_constant, evaluate, text_only, write_outcome
+from gamutrl.training.preset import Preset
+from gamutrl.training.session import Session, TrainingError, Watcher
+
+CONFIG, SUMMARY = "config.json", "summary.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its folder and its summary (what `summary.json` holds)."""
+
+    folder: Path
+    summary: Mapping[str, Any]
+
+    @property
+    def before(self) -> Measured:
+        return _measured(self.summary["before"])
+
+    @property
+    def after(self) -> Measured:
+        return _measured(self.summary["after"])
+
+
+def train(
+    preset: Preset,
+    folder: Path | str,
+    *,
+    seed: int = 0,
+    watchers: Sequence[Watcher] = (),
+    about: Mapping[str, Any] | None = None,
+    allowed: Sequence[str] = (),
+) -> Run:
+    """Evaluate, train every stage, evaluate again; everything is written to `folder`.
+
+    about: what the run is of (`{"system": "visual-rft", "preset": "tiny", …}`), kept in `config.json`. allowed: further
+    packages that the configuration may name (a user's own reward). Raises `TrainingError` where training cannot go on and
+    `Stopped` where it was asked to stop; both can be resumed.
+    """
+    folder = Path(folder)
+    if (folder / CONFIG).exists():
+        raise ConfigError(f"{folder} holds a run already: go on with `gamut resume {folder}`, or name another --out.")
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {
+        "gamut": metadata.version("gamutrl"),
+        "about": dict(about or {}),
+        "seed": seed,
+        "allowed": [*ALLOWED_PACKAGES, *allowed],
+        "preset": to_json(preset),
+    }
+    _write(folder / CONFIG, config)
+    return _go(preset, folder, seed, watchers, config)
+
+
+def resume(folder: Path | str, *, watchers: Sequence[Watcher] = (), allowed: Sequence[str] = ()) -> Run:
+    """Go on with a run that was stopped or killed, from its last checkpoint."""
+    folder = Path(folder)
+    preset, config = read_config(folder, allowed)
+    if (folder / SUMMARY).exists():
+        return Run(folder, json.loads((folder / SUMMARY).read_text()))
+    return _go(preset, folder, config["seed"], watchers, config)
+
+
+def read_config(folder: Path, allowed: Sequence[str] = ()) -> tuple[Preset, dict[str, Any]]:
+    """The preset that a run directory was made with, and its whole configuration."""
+    try:
+        config = json.loads((folder / CONFIG).read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"{folder} is not a run directory: it has no {CONFIG}.") from None
+    except ValueError as error:
+        raise ConfigError(f"{folder / CONFIG} is not valid JSON ({error}).") from error
+    return from_json(config["preset"], (*ALLOWED_PACKAGES, *allowed)), config
+
+
+def _go(preset: Preset, folder: Path, seed: int, watchers: Sequence[Watcher], config: dict[str, Any]) -> Run:
+    began = time.perf_counter()
+    seed_everything(seed)
+    models = {"policy": preset.model.load(), **{name: spec.load() for name, spec in preset.models}}
+    session = Session(
+        folder,
+        models,
+        seed=seed,
+        responders=dict(preset.responders),
+        watchers=watchers,
+        save_every=preset.save_every,
+    )
+    context = Context(models=models, responders=session.responders)
+    try:
+        with session.signals():
+            if not (folder / "evaluation" / "before.json").exists():
+                _evaluate(preset, session, context, "before")
+            first = session.resume()
+            for number, stage in enumerate(preset.stages):
+                if number >= first:
+                    session.stage_number = number
+                    stage.run(session)
+            models["policy"].save(folder / "model")
+            _evaluate(preset, session, context, "after")
+    except OSError as error:
+        raise TrainingError(
+            f"Writing to {folder} failed ({error.strerror or error}). What was saved is whole: make room, then `gamut resume {folder}`."
+        ) from error
+    finally:
+        for watcher in watchers:
+            watcher.close()
+    summary = _summary(preset, folder, seed, config, time.perf_counter() - began, context)
+    _write(folder / SUMMARY, summary)
+    return Run(folder, summary)
+
+
+def _evaluate(preset: Preset, session: Session, context: Context, name: str) -> None:
+    for watcher in session.watchers:
+        watcher.begin(f"evaluate {name}", preset.evaluation.rows, 0)
+
+    def show(done: int, total: int) -> None:
+        for watcher in session.watchers:
+            if hasattr(watcher, "advance"):
+                watcher.advance(done)
+
+    outcome = evaluate(session.models["policy"], preset.evaluation, context, show)
+    write_outcome(outcome, session.folder, name, preset.evaluation.samples)
+
+
+def _summary(
+    preset: Preset, folder: Path, seed: int, config: dict[str, Any], seconds: float, context: Context
+) -> dict[str, Any]:
+    before, after = (json.loads((folder / "evaluation" / f"{name}.json").read_text()) for name in ("before", "after"))
+    pairs = [(b, a) for b, a in zip(before["values"], after["values"]) if b is not None and a is not None]
+    gain, low, high = paired_difference([b for b, _ in pairs], [a for _, a in pairs])
+    constant_text, constant = best_constant(preset.evaluation, context)
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return {
+        "about": config["about"],
+        "before": before["measured"],
+        "after": after["measured"],
+        "gain": {"metric": after["measured"]["metric"], "value": gain, "low": low, "high": high, "rows": len(pairs)},
+        "constant": {**asdict(constant), "answer": constant_text},
+        "text_only": asdict(text_only(preset.evaluation, context)),
+        "others": {"before": before["others"], "after": after["others"]},
+        "steps": len(lines),
+        "wall_seconds": seconds,
+        "training_seconds": sum(line["seconds"] for line in lines),
+        "peak_memory_gib": max((line["peak_memory_gib"] for line in lines), default=0.0),
+        "seed": seed,
+        "device": device_name(),
+        "versions": versions(),
+        "commit": commit(),
+    }
+
+
+def seed_everything(seed: int) -> None:
+    """Python's, NumPy's and PyTorch's global randomness; our own code draws from named generators instead."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in ("gamutrl", "torch", "transformers", "tokenizers", "peft", "numpy"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def commit() -> str | None:
+    """The commit of the checkout that gamutrl runs from, marked where it was changed; None outside of one."""
+    here = Path(__file__).resolve().parent
+    try:
+        name = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=here, capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return name.stdout.strip() or None if name.returncode == 0 else None
+
+
+def device_name() -> str:
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"CPU, {torch.get_num_threads()} threads"
+
+
+def _measured(told: Mapping[str, Any]) -> Measured:
+    return Measured(told["metric"], told["value"], told["low"], told["high"], told["rows"])
+
+
+def _write(file: Path, content: Any) -> None:
+    draft = file.with_suffix(".draft")
+    draft.write_text(json.dumps(content, ensure_ascii=False, indent=1))
+    os.replace(draft, file)

@@ -1,0 +1,101 @@
+"""Rollouts as people and the report read them: JSON with the media beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from gamutrl.core import Batch, Part, Prompt, Rollout
+
+
+def describe_prompt(prompt: Prompt, folder: Path) -> dict[str, Any]:
+    """A prompt as JSON; its media go to `folder/media/`, named by content, so that the same picture is written once."""
+    return {
+        "id": prompt.id,
+        "messages": [
+            {"role": message.role, "parts": [describe_part(part, folder) for part in message.parts]}
+            for message in prompt.messages
+        ],
+        "answer": plain(prompt.answer),
+        "columns": {name: plain(value) for name, value in prompt.columns.items() if _is_plain(value)},
+    }
+
+
+def describe_part(part: Part, folder: Path) -> dict[str, Any]:
+    if part.kind == "text":
+        return {"kind": "text", "text": part.value}
+    if part.kind == "image" and isinstance(part.value, Image.Image):
+        return {"kind": "image", "file": _save(part.value, folder)}
+    if part.kind == "video":
+        return {"kind": "video", "files": [_save(frame, folder) for frame in part.value if isinstance(frame, Image.Image)]}
+    return {"kind": part.kind}
+
+
+def describe_rollout(rollout: Rollout, folder: Path, rewards: Mapping[str, float]) -> dict[str, Any]:
+    """A rollout as JSON: its turns with what the environment said between them, how it ended, every reward component."""
+    return {
+        "text": rollout.text,
+        "end": rollout.end,
+        "length": rollout.length,
+        "rewards": {name: plain(value) for name, value in rewards.items()},
+        "turns": [
+            {
+                "text": turn.text,
+                "calls": [{"name": c.name, "arguments": plain(dict(c.arguments)), "error": c.error} for c in turn.calls],
+                "observation": [describe_part(part, folder) for part in turn.observation],
+            }
+            for turn in rollout.turns
+        ],
+    }
+
+
+def describe_group(batch: Batch, groups: int, folder: Path) -> list[dict[str, Any]]:
+    """The first `groups` groups of a scored batch, each with its prompts and every rollout's reward components."""
+    told = []
+    for group in batch.group_R.unique().tolist()[:groups]:
+        numbers = (batch.group_R == group).nonzero().flatten().tolist()
+        prompts = list(dict.fromkeys(int(batch.prompt_R[r]) for r in numbers))
+        rollouts = []
+        for r in numbers:
+            rewards = {name: float(batch["reward_RK"][r, k]) for k, name in enumerate(batch.reward_names)}
+            total = {"total": float(batch["reward_R"][r])} if "reward_R" in batch else {}
+            rollouts.append({"prompt": prompts.index(int(batch.prompt_R[r]))} | describe_rollout(batch.rollouts[r], folder, total | rewards))
+        told.append({"prompts": [describe_prompt(batch.prompts[p], folder) for p in prompts], "rollouts": rollouts})
+    return told
+
+
+def plain(value: Any) -> Any:
+    """A value as strict JSON can hold it (NaN becomes None; what has no JSON form, its text)."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    return str(value)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(_is_plain(item) for item in value.values())
+    if isinstance(value, list | tuple):
+        return all(_is_plain(item) for item in value)
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def _save(image: Image.Image, folder: Path) -> str:
+    name = hashlib.blake2b(image.tobytes() + repr((image.mode, image.size)).encode(), digest_size=10).hexdigest()
+    file = folder / "media" / f"{name}.png"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        image.save(file)
+    return f"media/{name}.png"

@@ -1,0 +1,123 @@
+"""Who watches a run: a progress bar on the terminal, and experiment trackers by one option."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from gamutrl.training.session import Watcher
+
+
+class Bar:
+    """A progress bar a stage, with the running reward or loss beside it; plain lines where there is no terminal."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True)
+        self.progress = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self.console,
+        )
+        self.task: Any = None
+        self.started = False
+        self.smooth: float | None = None
+        self.total = 0
+
+    def begin(self, stage: str, steps: int, done: int) -> None:
+        if not self.started:
+            self.progress.start()
+            self.started = True
+        if self.task is not None:
+            self.progress.stop_task(self.task)
+        self.smooth, self.total = None, steps
+        self.task = self.progress.add_task(stage, total=steps, completed=done, note="")
+
+    def advance(self, done: int, note: str = "") -> None:
+        """For work that has no metrics of its own (evaluation)."""
+        self.progress.update(self.task, completed=done, note=note)
+
+    def step(self, metrics: Mapping[str, Any]) -> None:
+        key = "reward/mean" if "reward/mean" in metrics else "loss"
+        value = metrics.get(key)
+        note = ""
+        if value is not None:
+            self.smooth = value if self.smooth is None else 0.9 * self.smooth + 0.1 * value
+            note = f"{key.split('/')[0]} {self.smooth:.3f}"
+        if "entropy" in metrics:
+            note += f"  entropy {metrics['entropy']:.2f}"
+        if "length/mean" in metrics:
+            note += f"  length {metrics['length/mean']:.0f}"
+        self.progress.update(self.task, completed=metrics["step"] + 1, note=note)
+        if not self.console.is_terminal and (metrics["step"] + 1) % max(1, self.total // 10) == 0:
+            self.console.print(f"{metrics['stage']} {metrics['step'] + 1}/{self.total}  {note}", highlight=False)
+
+    def message(self, text: str) -> None:
+        self.progress.console.print(text, highlight=False)
+
+    def close(self) -> None:
+        if self.started:
+            self.progress.stop()
+
+
+class _Tracker:
+    """Numbers of every step to a tracker's own `log(values, step)`."""
+
+    def __init__(self, log: Callable[[dict[str, float], int], None], close: Callable[[], None]) -> None:
+        self.log, self.end = log, close
+        self.count = 0
+
+    def begin(self, stage: str, steps: int, done: int) -> None:
+        self.count = max(self.count, done)
+
+    def step(self, metrics: Mapping[str, Any]) -> None:
+        numbers = {key: value for key, value in metrics.items() if isinstance(value, int | float)}
+        self.log({key: value for key, value in numbers.items() if key != "step"}, self.count)
+        self.count += 1
+
+    def message(self, text: str) -> None:
+        pass
+
+    def close(self) -> None:
+        self.end()
+
+
+def tracker(name: str, folder: Path, config: Mapping[str, Any]) -> Watcher:
+    """TensorBoard, W&B or trackio, by name; a clear error where it is not installed."""
+    try:
+        if name == "tensorboard":
+            from torch.utils.tensorboard import SummaryWriter
+
+            writer = SummaryWriter(str(folder / "tensorboard"))
+
+            def write(values: dict[str, float], step: int) -> None:
+                for key, value in values.items():
+                    writer.add_scalar(key, value, step)
+
+            return _Tracker(write, writer.close)
+        if name == "wandb":
+            import wandb
+
+            run = wandb.init(project="gamut", name=folder.name, dir=str(folder), config=dict(config))
+            return _Tracker(lambda values, step: run.log(values, step=step), run.finish)
+        if name == "trackio":
+            import trackio
+
+            trackio.init(project="gamut", name=folder.name, config=dict(config))
+            return _Tracker(lambda values, step: trackio.log(values), trackio.finish)
+    except ImportError as error:
+        raise SystemExit(f"--track {name} needs the package {error.name}: pip install 'gamutrl[loggers]'.") from error
+    raise SystemExit(f"--track: there is no tracker called {name!r}; choose tensorboard, wandb or trackio.")
+
+
+def is_terminal() -> bool:
+    return sys.stderr.isatty()
