@@ -84,13 +84,21 @@ def normalize_then_sum(
     return total_R.nan_to_num(0.0)
 
 
-def leave_one_out(reward_R: Tensor, group_R: Tensor, *, singleton: Literal["zero", "raw"] = "zero") -> Tensor:
-    """The reward less the mean of the group's others, `[R]` (RLOO, arXiv 2402.14740)."""
+def leave_one_out(
+    reward_R: Tensor, group_R: Tensor, *, singleton: Literal["zero", "raw"] = "zero", whiten: bool = False
+) -> Tensor:
+    """The reward less the mean of the group's others, `[R]` (RLOO, arXiv 2402.14740).
+
+    whiten: the result is normalised over the batch (1e-4 added to its deviation).
+    """
     _check_vector(reward_R, group_R)
     count = group_count(reward_R, group_R)
-    advantage = (reward_R - group_mean(reward_R, group_R)) * count / (count - 1).clamp(min=1)
-    alone = torch.where(count == 1, reward_R, advantage) if singleton == "raw" else advantage
-    return alone.nan_to_num(0.0)
+    advantage_R = (reward_R - group_mean(reward_R, group_R)) * count / (count - 1).clamp(min=1)
+    if singleton == "raw":
+        advantage_R = torch.where(count == 1, reward_R, advantage_R)
+    if whiten:
+        return group_normalize(advantage_R, torch.zeros_like(group_R))
+    return advantage_R.nan_to_num(0.0)
 
 
 def best_of_group(reward_R: Tensor, group_R: Tensor, *, scaled: bool = True, eps: float = 1e-6) -> Tensor:
@@ -189,7 +197,7 @@ def generalized_advantages(
 def kl_shaped_rewards(
     reward_N: Tensor, kl_NT: Tensor, mask_NT: Tensor, weight: float, *, reward_clip: float | None = None
 ) -> Tensor:
-    """The reward on each row's last action, less weight · KL on every action, `[N, T]` (arXiv 2203.02155, equation 2)."""
+    """The reward on each row's last action, less weight · KL on each, `[N, T]` (arXiv 2203.02155, equation 2)."""
     mask = mask_NT.bool()
     if reward_clip is not None:
         reward_N = reward_N.clamp(-reward_clip, reward_clip)

@@ -1,13 +1,14 @@
 """Policy objectives: log-ratios or log-probabilities, and advantages, to loss terms.
 
 Every function returns terms to minimise, one an action (`[N, T]`) or one a row (`[N, 1]`); what an action counts is
-`weights.action_weights`, apart. Advantages are `[N, T]`, or `[N, 1]` where a row has one. Nothing here looks at the mask
-unless it says so: terms of actions that are not the policy's get weight 0.
+`weights.action_weights`, apart. Advantages are `[N, T]`, or `[N, 1]` where a row has one. Terms of actions that are not
+the policy's get weight 0 there, so that nothing here looks at the mask unless it asks for it.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,6 +30,33 @@ def clipped_surrogate(
     if cap is not None:
         ratio = ratio.clamp(max=cap)
     return torch.maximum(-advantage_NT * ratio, -advantage_NT * clipped)
+
+
+class Clipped(NamedTuple):
+    """The shares of the policy's actions that a clip holds: falling, rising, and at the cap."""
+
+    low: Tensor
+    high: Tensor
+    cap: Tensor
+
+
+def clipped_shares(
+    log_ratio_NT: Tensor,
+    advantage_NT: Tensor,
+    mask_NT: Tensor,
+    low: float = 0.2,
+    high: float | None = None,
+    *,
+    cap: float = math.inf,
+    eps: float = 0.0,
+) -> Clipped:
+    """What `clipped_surrogate` holds of each kind, for the log of a run. eps: added to the number of actions."""
+    ratio = log_ratio_NT.detach().exp()
+    high = low if high is None else high
+    held = ((ratio < 1 - low) & (advantage_NT < 0), (ratio > 1 + high) & (advantage_NT > 0))
+    capped = (ratio.clamp(min=1 - low) > cap) & (advantage_NT < 0)
+    shares = (masked_mean(kind.to(ratio), mask_NT.expand_as(kind), eps=eps) for kind in (*held, capped))
+    return Clipped(*shares)
 
 
 def clamped_surrogate(log_ratio_NT: Tensor, advantage_NT: Tensor, clip: float) -> Tensor:
@@ -120,18 +148,15 @@ def geometric_mean_surrogate(
     low: float = 0.4,
     high: float | None = None,
     *,
-    zero_rises: bool = False,
     eps: float = 0.0,
 ) -> Tensor:
     """-A · exp(mean of clipped log-ratios), one term a row `[N, 1]` (GMPO, arXiv 2507.20673, equation 4).
 
-    low, high: bounds of the log-ratio. Where the advantage is exactly 0 the term is 0, but (zero_rises) which of the two
-    one-sided clips is used matters to nobody but a comparison. eps: added to the number of a row's actions.
+    low, high: bounds of the log-ratio, on the side to which the advantage pushes. eps: added to a row's number of actions.
     """
     high = low if high is None else high
     clipped = log_ratio_NT.clamp(-low, high)
-    up = advantage_N1 >= 0 if zero_rises else advantage_N1 > 0
-    kept_NT = torch.where(up, torch.minimum(log_ratio_NT, clipped), torch.maximum(log_ratio_NT, clipped))
+    kept_NT = torch.where(advantage_N1 > 0, torch.minimum(log_ratio_NT, clipped), torch.maximum(log_ratio_NT, clipped))
     return -advantage_N1 * masked_mean(kept_NT, mask_NT, dim=1, eps=eps)[:, None].exp()
 
 

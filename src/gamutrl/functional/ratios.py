@@ -1,7 +1,7 @@
 """Importance ratios: how much likelier the policy makes an action than the policy that took it.
 
-Objectives take log-ratios; which ratio (each action's, its sequence's, a normalised one) is chosen here, apart from what
-is done with it.
+Objectives take log-ratios; which ratio (each action's, its sequence's, a normalised one) is chosen here, apart from
+what is done with it.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def normalized_log_ratio(
 ) -> Tensor:
     """A denoising step's log-ratio, centred and scaled to one spread at every step (GRPO-Guard, arXiv 2510.22319).
 
-    (log-ratio + drift) · std with drift = mean over the latent of (mean - mean_old)² / (2 std²); std is the step's whole
-    deviation. shared_drift: one drift for the batch, as the released code averages it, not one a sample.
+    (log-ratio + drift) · std with drift = mean over the latent of (mean - mean_old)² / (2 std²); std is the step's
+    whole deviation. shared_drift: one drift for the batch, as the released code averages it, not one a sample.
     """
     drift_N = mean_square(mean_ND, mean_old_ND)
     drift = drift_N.mean() if shared_drift else drift_N
