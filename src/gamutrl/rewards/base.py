@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from gamutrl.core import Batch, Context
+from gamutrl.core import Batch, Context, ResponderError
+from gamutrl.rewards.guard import at_row
 
 Score = Callable[[Batch, Context], Tensor]
 """`(batch, context) -> reward_R`: float, one value a rollout, NaN where the reward does not apply."""
@@ -21,9 +22,10 @@ Score = Callable[[Batch, Context], Tensor]
 class Reward:
     """A named score of rollouts.
 
-    name: its column in the reward table and in `metrics.jsonl` (`reward/<name>`). score: `(batch, context) -> reward_R`.
-    weight: its weight in the default combine (0: measured, not rewarded). scope: what its value depends on; a "pool" is
-    never split over batches or processes. differentiable: whether a gradient flows through it to the output.
+    name: its column in the reward table and in `metrics.jsonl` (`reward/<name>`). score: `(batch, context) ->
+    reward_R`. weight: its weight in the default combine (0: measured, not rewarded). scope: what its value depends on;
+    a "pool" is never split over batches or processes. differentiable: whether a gradient flows through it to the
+    output.
     """
 
     name: str
@@ -37,8 +39,9 @@ class Reward:
 class PerRollout:
     """Lifts a text-level function to a score: `function(text, **its own column arguments) -> float | None`.
 
-    The function takes the rollout's text first; every further parameter without a value in `arguments` is filled from the
-    column of its name (`answer`, or any other of the row's). `None` means "does not apply".
+    The function takes the rollout's text first; every further parameter without a value in `arguments` is filled from
+    the column of its name (`answer`, or any other of the row's). `None` means "does not apply". A rollout whose
+    responder fails for good ends in "error".
     """
 
     function: Callable[..., float | None]
@@ -51,8 +54,12 @@ class PerRollout:
         columns = batch.columns_R()
         values = []
         for r, rollout in enumerate(batch.rollouts):
+            at_row(rollout.prompt.id or str(r))
             from_row = {name: columns[name][r] for name in names if name in columns}
-            value = self.function(rollout.raw_text if self.raw else rollout.text, **from_row, **fixed)
+            try:
+                value = self.function(rollout.raw_text if self.raw else rollout.text, **from_row, **fixed)
+            except ResponderError as error:
+                rollout.end, rollout.info["error"], value = "error", str(error), None
             values.append(math.nan if value is None else float(value))
         return torch.tensor(values)
 
