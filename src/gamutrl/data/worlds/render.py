@@ -7,7 +7,7 @@ of several objects costs some tens of microseconds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -64,7 +64,7 @@ def paint(canvas: Canvas, stamp: Stamp, colour: tuple[int, int, int], x: int, y:
     region[:] = region + mask * (np.asarray(colour, dtype=np.float32) - region) + 0.5
 
 
-@lru_cache(maxsize=None)
+@cache
 def shape_stamp(shape: str, size: int) -> Stamp:
     """A filled shape that touches all four sides of its `size` × `size` square."""
     fine = 4
@@ -83,7 +83,7 @@ def shape_stamp(shape: str, size: int) -> Stamp:
     return inside.reshape(size, fine, size, fine).mean((1, 3)).astype(np.float32)
 
 
-@lru_cache(maxsize=None)
+@cache
 def number_stamp(number: int) -> Stamp:
     """A printed number: 3 × 5 dot digits at three pixels a dot, one dot between digits."""
     rows = [np.array(list(_GLYPH_ROWS[int(digit)]), dtype=np.float32).reshape(5, 3) for digit in str(number)]
@@ -91,21 +91,27 @@ def number_stamp(number: int) -> Stamp:
     return np.kron(np.concatenate(spaced, 1)[:, :-1], np.ones((3, 3), dtype=np.float32))
 
 
-@lru_cache(maxsize=None)
-def scans(split: Literal["train", "test"]) -> tuple[NDArray[np.float32], tuple[tuple[int, ...], ...]]:
-    """Handwritten digits of one split, `[N, 16, 16]` stamps, and the numbers of the scans of each class 0-9.
-
-    The real 8 × 8 scans that scikit-learn ships, enlarged twice; every fifth scan is held out for "test".
-    """
+@cache
+def _digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     from scipy.ndimage import zoom
     from sklearn.datasets import load_digits
 
     data = load_digits()
-    held_out = np.arange(len(data.target)) % 5 == 4
-    keep = held_out if split == "test" else ~held_out
-    stamps = np.clip(zoom(data.images[keep] / 16.0, (1, 2, 2), order=1, grid_mode=True, mode="nearest"), 0, 1)
-    target = data.target[keep]
-    return stamps.astype(np.float32), tuple(tuple(np.flatnonzero(target == d).tolist()) for d in range(10))
+    stamps = np.clip(zoom(data.images / 16.0, (1, 2, 2), order=1, grid_mode=True, mode="nearest"), 0, 1)
+    return stamps.astype(np.float32), data.target
+
+
+def digit_stamp(scan: int) -> Stamp:
+    """One of the 1,797 real 8 × 8 scans that scikit-learn ships, enlarged to 16 × 16."""
+    return _digits()[0][scan]
+
+
+@cache
+def scans(split: Literal["train", "test"]) -> tuple[tuple[int, ...], ...]:
+    """The numbers of a split's scans, by the digit they show; every fifth scan is held out for "test"."""
+    target = _digits()[1]
+    of_split = (np.arange(len(target)) % 5 == 4) == (split == "test")
+    return tuple(tuple(np.flatnonzero(of_split & (target == digit)).tolist()) for digit in range(10))
 
 
 def picture(canvas: Canvas) -> Image.Image:
