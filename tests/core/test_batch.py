@@ -24,7 +24,8 @@ def picture() -> Image.Image:
 
 @pytest.fixture
 def batch() -> Batch:
-    """Six prompts of one group each: plain, several turns with a picture, fresh context, no media, two media, one empty."""
+    """Six prompts of one group each: plain, several turns with a picture, fresh context, no media, two media, one
+    empty."""
     prompts = [
         Prompt.ask("Which colour?", image(picture()), answer="red", id="plain"),
         Prompt.ask("Zoom and tell.", image(picture()), answer="7", id="turns"),
@@ -33,13 +34,19 @@ def batch() -> Batch:
         Prompt.ask("Who speaks?", video([picture()] * 2, fps=2.0), audio([0.0] * 8, 8000), answer="Ann", id="both"),
         Prompt.ask("Say nothing.", answer="", id="empty"),
     ]
-    zoomed = turn("<zoom>", [-0.5, -0.25], calls=(Call("crop", {"box": [0, 0, 2, 2]}),), observation=(image(picture()),))
+    zoomed = turn(
+        "<zoom>", [-0.5, -0.25], calls=(Call("crop", {"box": [0, 0, 2, 2]}),), observation=(image(picture()),)
+    )
     rollouts = [
         Rollout(prompts[0], [turn("red", [-1.0])]),
         Rollout(prompts[0], [turn("blue", [-2.0, -3.0])]),
         Rollout(prompts[1], [zoomed, turn("7", [-0.1])], end="answer"),
         Rollout(prompts[1], [turn("8", [-0.7])]),
-        Rollout(prompts[2], [turn("a plan", [-1.0] * 3), turn("", [-2.0] * 4, context=(Message("user", (text("draw"),)),))], output=picture()),
+        Rollout(
+            prompts[2],
+            [turn("a plan", [-1.0] * 3), turn("", [-2.0] * 4, context=(Message("user", (text("draw"),)),))],
+            output=picture(),
+        ),
         Rollout(prompts[2], [turn("no plan", [-1.5])]),
         Rollout(prompts[3], [turn("2", [-0.2])]),
         Rollout(prompts[3], [turn("2", [-0.2])]),
@@ -55,7 +62,10 @@ def right(words: str, answer: str) -> float | None:
     return None if answer == "a cat" else float(words.endswith(answer) and words != "")
 
 
-REWARDS = (Reward("right", per_rollout(right)), Reward("short", per_rollout(lambda words: -float(len(words))), weight=0.1))
+REWARDS = (
+    Reward("right", per_rollout(right)),
+    Reward("short", per_rollout(lambda words: -float(len(words))), weight=0.1),
+)
 
 
 def test_rows_follow_contexts_and_an_empty_rollout_has_none(batch):
@@ -79,7 +89,9 @@ def test_every_kind_goes_through_score_combine_advantage_select_and_loss(batch):
     assert scored["reward_R"][0].item() == pytest.approx(1 - 0.3)
     assert scored["reward_R"][4].item() == pytest.approx(-0.6), "what does not apply adds nothing"
     pair = torch.tensor([0.7, -0.4])
-    assert scored["advantage_NT"][0, 0].item() == pytest.approx(float((0.7 - pair.mean()) / (pair.std() + 1e-4)), rel=1e-5)
+    assert scored["advantage_NT"][0, 0].item() == pytest.approx(
+        float((0.7 - pair.mean()) / (pair.std() + 1e-4)), rel=1e-5
+    )
     assert scored["advantage_NT"][4, 0] == scored["advantage_NT"][5, 0], "both rows of a rollout inherit its reward"
 
     kept = stage.select(scored, context)
@@ -154,6 +166,8 @@ def test_an_advantage_of_the_wrong_shape_is_told(batch):
 
 
 def test_a_row_can_be_any_part_of_a_rollout(batch):
-    tree = Batch.of(batch.prompts, batch.rollouts, batch.prompt_R, rows=[Row(2, range(0, 1), "edge"), Row(2, range(1, 2), "edge")])
+    tree = Batch.of(
+        batch.prompts, batch.rollouts, batch.prompt_R, rows=[Row(2, range(1), "edge"), Row(2, range(1, 2), "edge")]
+    )
     assert tree.mask_NT.sum(1).tolist() == [2, 1]
     assert tree.rollout_N.tolist() == [2, 2]

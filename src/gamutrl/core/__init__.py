@@ -5,7 +5,7 @@ Below every other room: nothing here knows a model, a task or a paper.
 
 from gamutrl.core.batch import Batch
 from gamutrl.core.context import Context, ResponderError
-from gamutrl.core.prompt import Message, Part, Prompt, audio, image, text, video
+from gamutrl.core.prompt import Message, Part, Prompt, Source, audio, image, text, video
 from gamutrl.core.rollout import Call, Rollout, Row, Turn
 from gamutrl.core.sampling import Sampling
 
@@ -20,6 +20,7 @@ __all__ = [
     "Rollout",
     "Row",
     "Sampling",
+    "Source",
     "Turn",
     "audio",
     "image",

@@ -1,12 +1,13 @@
 """The batch: R scored rollouts, N trained rows, and every tensor a step makes of them.
 
-Axes are named in suffixes: P prompts, R rollouts, N trained rows, T actions of a row (right-padded), K reward components.
-Any tensor attached to a batch has a name that ends in its axes (`logp_old_NT`, `reward_RK`, `pass_rate_P`), and that name is
-how `take_rollouts`, `take_rows` and `concat` know what to do with it. For plain GRPO N = R = P·G.
+Axes are named in suffixes: P prompts, R rollouts, N trained rows, T actions of a row (right-padded), K reward
+components. Any tensor attached to a batch has a name that ends in its axes (`logp_old_NT`, `reward_RK`, `pass_rate_P`),
+and that name is how `take_rollouts`, `take_rows` and `concat` know what to do with it. For plain GRPO N = R = P·G.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -200,7 +201,7 @@ class Batch:
             mask_NT=joined(lambda b: b.mask_NT, "mask_NT"),
             logp_sampled_NT=joined(lambda b: b.logp_sampled_NT, "logp_NT"),
             reward_names=batches[0].reward_names,
-            tensors={k: joined(lambda b, k=k: b.tensors[k], k) for k in sorted(shared)},
+            tensors={k: joined(operator.methodcaller("__getitem__", k), k) for k in sorted(shared)},
             info=batches[0].info,
         )
 

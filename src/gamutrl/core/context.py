@@ -30,9 +30,9 @@ class Context:
     """One step's surroundings.
 
     `step` counts from 0, `steps` is the stage's length; `models` are the recipe's named policies; `auxiliary` holds
-    batches that a `rollout` hook sampled beside the trained one (a frame-shuffled group, say), by name; `metrics` collects
-    what hooks want to see in `metrics.jsonl`. `score_batch` is set by the stage: it scores any batch with the stage's
-    rewards, for hooks that must look before they sample again.
+    batches that a `rollout` hook sampled beside the trained one (a frame-shuffled group, say), by name; `metrics`
+    collects what hooks want to see in `metrics.jsonl`. `score_batch` is set by the stage: it scores any batch with the
+    stage's rewards, for hooks that must look before they sample again.
     """
 
     step: int = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,3 +85,10 @@ class Prompt:
     def parts(self) -> Iterator[Part]:
         for message in self.messages:
             yield from message.parts
+
+
+class Source(Protocol):
+    """Where prompts come from: a pure function of the draw's number and the seed, so that a run can be resumed."""
+
+    def batch(self, index: int, size: int, seed: int) -> list[Prompt]:
+        """The `index`-th draw of `size` prompts, without replacement until all were drawn."""

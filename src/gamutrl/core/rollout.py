@@ -31,9 +31,10 @@ class Turn:
     tokens, image tokens, scales; a denoising policy stores `[T, D]` states): text is never tokenised again.
     `char_of_T[t]` is where token t starts in `raw_text`. `logp_T` is what sampling recorded, at `temperature`.
 
-    `context` is None for a turn that continues where the last one stopped; a turn that opens a fresh context carries its
-    messages here. `observation` is what the environment gave back after this turn, in role `observation_role`; it is never
-    trained on. `exact` is False when the environment edited the turn (so `logp_T` is not that of what is trained on).
+    `context` is None for a turn that continues where the last one stopped; a turn that opens a fresh context carries
+    its messages here. `observation` is what the environment gave back after this turn, in role `observation_role`; it
+    is never trained on. `exact` is False when the environment edited the turn (so `logp_T` is not that of what is
+    trained on).
     """
 
     text: str

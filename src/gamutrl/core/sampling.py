@@ -11,8 +11,8 @@ class Sampling:
 
     `temperature` 0 means greedy. `top_p`, `top_k` truncate what may be drawn; what is recorded and scored stays
     log-softmax(logits / temperature) over the vocabulary less the banned placeholders, never renormalised after
-    truncation. `stop` strings end a turn (they stay in its text). `prefill` is assistant text the turn starts from: it is
-    part of the prompt's tokens, never of the actions. `guidance` is the classifier-free weight used to sample;
+    truncation. `stop` strings end a turn (they stay in its text). `prefill` is assistant text the turn starts from: it
+    is part of the prompt's tokens, never of the actions. `guidance` is the classifier-free weight used to sample;
     `guidance_train` the one whose log-probability is trained (None: the same).
     """
 

@@ -13,8 +13,8 @@ from gamutrl.core import Call, Message, Part, Prompt
 class Step:
     """What came back. `parts` are shown to the policy next, in `role` ("inside" continues the same assistant turn).
 
-    `done` ends the episode. `keep` is the text that stays in the context when the environment edits the turn (None: all of
-    it). `prefill` is assistant text the next turn starts from. `context` opens a fresh context for the next turn.
+    `done` ends the episode. `keep` is the text that stays in the context when the environment edits the turn (None: all
+    of it). `prefill` is assistant text the next turn starts from. `context` opens a fresh context for the next turn.
     """
 
     parts: tuple[Part, ...] = ()

@@ -25,6 +25,10 @@ class Policy(Protocol):
 
     module: nn.Module
 
+    @property
+    def exact(self) -> bool:
+        """Whether what sampling records is, for these weights, what `log_probs` answers."""
+
     def rollout(
         self,
         prompts: Sequence[Prompt],

@@ -27,11 +27,11 @@ class Claim:
 class Recipe:
     """One published system.
 
-    title, arxiv: of the paper. kind: of model. policy: its family. modalities: in and out. source: "code" (checked against
-    released code), "paper" (from the text) or "reconstruction" (formulas had to be chosen). change: what the paper
-    changes, in a sentence. formulas: the reward, advantage and loss, in plain notation. tiny, paper: presets. variants:
-    presets that follow the released code's defects ("released") or the paper's text ("paper") where they differ.
-    assumptions: choices that are ours, by field, with the reason.
+    title, arxiv: of the paper. kind: of model. policy: its family. modalities: in and out. source: "code" (checked
+    against released code), "paper" (from the text) or "reconstruction" (formulas had to be chosen). change: what the
+    paper changes, in a sentence. formulas: the reward, advantage and loss, in plain notation. tiny, paper: presets.
+    variants: presets that follow the released code's defects ("released") or the paper's text ("paper") where they
+    differ. assumptions: choices that are ours, by field, with the reason.
     """
 
     title: str
@@ -58,7 +58,7 @@ class Recipe:
         key = f"{name}/{variant}"
         if key not in self.variants:
             have = ", ".join(sorted(self.variants)) or "none"
-            raise KeyError(f"This recipe has no variant {variant!r} of {name!r} that differs from the default (it has: {have}).")
+            raise KeyError(f"No variant {variant!r} of {name!r} differs from the default here (there are: {have}).")
         return self.variants[key]
 
 
@@ -66,7 +66,8 @@ def slugs() -> list[str]:
     """Every recipe there is: the modules of `gamutrl.recipes` that hold a `RECIPE`, by their command-line names."""
     import gamutrl.recipes as room
 
-    return sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(room.__path__) if m.name not in ("recipe", "tiny"))
+    shared = ("recipe", "tiny")
+    return sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(room.__path__) if m.name not in shared)
 
 
 def load(slug: str) -> Recipe:

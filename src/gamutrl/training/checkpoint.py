@@ -1,7 +1,7 @@
 """Checkpoints: atomic, safetensors and JSON, no pickle.
 
-A checkpoint is a folder (`stage-0-step-000040/`) that either exists whole or not at all: it is written beside its place under a
-temporary name, flushed to the disk, then renamed.
+A checkpoint is a folder (`stage-0-step-000040/`) that either exists whole or not at all: it is written beside its place
+under a temporary name, flushed to the disk, then renamed.
 """
 
 from __future__ import annotations
@@ -33,14 +33,18 @@ def name_of(stage_number: int, step: int) -> str:
 def write(folder: Path, name: str, tensors: Mapping[str, Tensor], state: Mapping[str, Any], keep: int = 2) -> Path:
     """Write the checkpoint `name` below `folder` and drop all but the newest `keep`.
 
-    tensors: named tensors (any dtype and shape). state: JSON values. On failure nothing of the earlier checkpoints is lost.
+    tensors: named tensors (any dtype and shape). state: JSON values. On failure nothing of the earlier checkpoints is
+    lost.
     """
     folder.mkdir(parents=True, exist_ok=True)
     place = folder / name
     draft = folder / f".draft-{uuid.uuid4().hex[:8]}"
     try:
         draft.mkdir()
-        save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, draft / "tensors.safetensors")
+        save_file(
+            {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()},
+            draft / "tensors.safetensors",
+        )
         (draft / "state.json").write_text(json.dumps(state))
         for file in draft.iterdir():
             _flush(file)
@@ -88,7 +92,9 @@ def pack_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor],
     return tensors, {"scalars": scalars, "groups": state["param_groups"]}
 
 
-def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], packed: Mapping[str, Any]) -> None:
+def unpack_optimizer(
+    optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], packed: Mapping[str, Any]
+) -> None:
     """Put back what `pack_optimizer` took."""
     state: dict[int, dict[str, Any]] = {}
     for key, value in [*tensors.items(), *packed["scalars"].items()]:
@@ -98,7 +104,8 @@ def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Ten
 
 
 def pack(state: Any, prefix: str = "") -> tuple[dict[str, Tensor], Any]:
-    """A nested `state_dict` (dicts, lists, numbers, strings, tensors) as named tensors and JSON with their names in place."""
+    """A nested `state_dict` (dicts, lists, numbers, strings, tensors) as named tensors and JSON with their names in
+    place."""
     tensors: dict[str, Tensor] = {}
 
     def walk(value: Any, path: str) -> Any:

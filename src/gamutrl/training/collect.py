@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from gamutrl.core import Batch, Context, Prompt, Sampling
-from gamutrl.data.sources import Source
+from gamutrl.core import Batch, Context, Prompt, Sampling, Source
 from gamutrl.data.writer import append_rows, written_rows
 from gamutrl.environments import Environment, SingleTurn
 from gamutrl.policies.base import Policy

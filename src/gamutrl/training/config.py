@@ -1,6 +1,7 @@
 """Recipes and presets to JSON and back: dataclasses by their import path and fields, functions by their import path.
 
-No pickle and no evaluation: reading a configuration imports the modules that it names, and only from the packages allowed.
+No pickle and no evaluation: reading a configuration imports the modules that it names, and only from the packages
+allowed.
 """
 
 from __future__ import annotations
@@ -47,12 +48,6 @@ def from_json(value: Any, allowed: Sequence[str] = ALLOWED_PACKAGES) -> Any:
         return [from_json(item, allowed) for item in value]
     if not isinstance(value, dict):
         return value
-    if "tuple" in value:
-        return tuple(from_json(item, allowed) for item in value["tuple"])
-    if "dict" in value:
-        return {key: from_json(item, allowed) for key, item in value["dict"].items()}
-    if "function" in value:
-        return _find(value["function"], allowed)
     if "class" in value:
         cls = _find(value["class"], allowed)
         if not dataclasses.is_dataclass(cls):
@@ -63,7 +58,13 @@ def from_json(value: Any, allowed: Sequence[str] = ALLOWED_PACKAGES) -> Any:
             raise ConfigError(
                 f"{value['class']} has no field {', '.join(unknown)}: the configuration was written by another version."
             )
-        return cls(**fields)
+        return typing.cast(Any, cls)(**fields)
+    if "tuple" in value:
+        return tuple(from_json(item, allowed) for item in value["tuple"])
+    if "dict" in value:
+        return {key: from_json(item, allowed) for key, item in value["dict"].items()}
+    if "function" in value:
+        return _find(value["function"], allowed)
     raise ConfigError(f"Not a configuration value: {value!r}.")
 
 
@@ -109,7 +110,9 @@ def _override(value: Any, keys: list[str], text: str, path: str) -> Any:
         for container in ("stages",):
             elements = getattr(value, container, None)
             if isinstance(elements, tuple) and any(getattr(item, "name", None) == key for item in elements):
-                return dataclasses.replace(value, **{container: _override(elements, keys, text, path)})
+                return dataclasses.replace(
+                    typing.cast(Any, value), **{container: _override(elements, keys, text, path)}
+                )
         raise ConfigError(f"--{path}: no field {key!r}{_nearest(key, names)}")
     current = getattr(value, key)
     if rest:
@@ -119,7 +122,7 @@ def _override(value: Any, keys: list[str], text: str, path: str) -> Any:
     else:
         new = _read(text, _field_type(value, key), path)
     try:
-        return dataclasses.replace(value, **{key: new})
+        return dataclasses.replace(typing.cast(Any, value), **{key: new})
     except ValueError as error:
         raise ConfigError(f"--{path} {text}: {error}") from error
 
@@ -148,7 +151,7 @@ def _hints(cls: type) -> dict[str, Any]:
 
 
 def _field_type(owner: Any, key: str) -> Any:
-    return _hints(type(owner))[key]
+    return typing.cast(Any, _hints)(type(owner))[key]
 
 
 def _read(text: str, kind: Any, path: str) -> Any:
@@ -211,7 +214,9 @@ def _find(path: str, allowed: Sequence[str]) -> Any:
         for part in name.split("."):
             thing = getattr(thing, part)
     except (ImportError, AttributeError) as error:
-        raise ConfigError(f"The configuration names {path}, which is not in this version of gamutrl ({error}).") from error
+        raise ConfigError(
+            f"The configuration names {path}, which is not in this version of gamutrl ({error})."
+        ) from error
     return thing
 
 

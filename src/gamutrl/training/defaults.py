@@ -62,7 +62,8 @@ class KeepGroups:
     """Keeps the groups whose mean of a column (a reward's name; None: the total) lies strictly inside (low, high).
 
     DAPO's dynamic sampling (arXiv 2503.14476) with its defaults: groups that all fail or all succeed teach nothing.
-    `refill` keeps what fits and samples on until a whole batch is there; without it the step makes do with what is left.
+    `refill` keeps what fits and samples on until a whole batch is there; without it the step makes do with what is
+    left.
     """
 
     low: float | None = None
@@ -88,14 +89,13 @@ class KeepGroups:
 def old_and_reference(stage: RL, batch: Batch, context: Context) -> Batch:
     """Attaches the old log-probabilities, where a batch is used more than once, and those of the KL's reference.
 
-    What sampling recorded serves as the old ones where guidance, temperature and the policy's own path make it exact and
-    no environment edited a turn; else they are computed.
+    What sampling recorded serves as the old ones where guidance, temperature and the policy's own path make it exact
+    and no environment edited a turn; else they are computed.
     """
     policy: Policy = context.models[stage.trains]
-    if stage.updates_per_batch * stage.minibatches > 1 or "replayed_N" in batch:
-        if "logp_old_NT" not in batch:
-            exact = policy.exact and stage.sampling.exact and all(t.exact for r in batch.rollouts for t in r.turns)
-            batch = batch.with_(logp_old_NT=batch.logp_sampled_NT if exact else policy.log_probs(batch))
+    if stage.updates_per_batch * stage.minibatches > 1 and "logp_old_NT" not in batch:
+        exact = policy.exact and stage.sampling.exact and all(t.exact for r in batch.rollouts for t in r.turns)
+        batch = batch.with_(logp_old_NT=batch.logp_sampled_NT if exact else policy.log_probs(batch))
     if stage.kl is not None and stage.kl.applies:
         batch = stage.kl.score(policy, batch)
     return batch
@@ -117,7 +117,9 @@ class ClippedSurrogate:
     bound: float | None = None
 
     def __call__(self, logp_NT: Tensor, batch: Batch, context: Context) -> Tensor:
-        ratio_NT = log_ratio(logp_NT, old_of(batch, logp_NT), batch.mask_NT.to(logp_NT.device), self.level, bound=self.bound)
+        ratio_NT = log_ratio(
+            logp_NT, old_of(batch, logp_NT), batch.mask_NT.to(logp_NT.device), self.level, bound=self.bound
+        )
         terms = clipped_surrogate(ratio_NT, batch["advantage_NT"].to(logp_NT), self.low, self.high, cap=self.cap)
         return terms.expand_as(logp_NT)
 
@@ -131,9 +133,9 @@ def old_of(batch: Batch, logp_NT: Tensor) -> Tensor | None:
 class KL:
     """A penalty that keeps the policy near a named reference.
 
-    weight: a number or a schedule; 0 switches it off, unless `measure` asks to see it. kind, bound, clamp: the estimator
-    (`functional.divergences.kl_estimate`). where: added to the loss, a term an action, or taken from the reward, summed over
-    a rollout.
+    weight: a number or a schedule; 0 switches it off, unless `measure` asks to see it. kind, bound, clamp: the
+    estimator (`functional.divergences.kl_estimate`). where: added to the loss, a term an action, or taken from the
+    reward, summed over a rollout.
     """
 
     weight: Number = 0.04
@@ -176,8 +178,8 @@ class KL:
 class ActionWeights:
     """How loss terms are averaged (`functional.weights.action_weights`), from the whole update's mask.
 
-    over: "token" (every action of the update counts the same), or a mean over each "sequence" (a trained row), "rollout"
-    (all rows of one), "group" or "turn" first. constant: a unit's sum is divided by this and not by its length.
+    over: "token" (every action of the update counts the same), or a mean over each "sequence" (a trained row),
+    "rollout" (all rows of one), "group" or "turn" first. constant: a unit's sum is divided by this and not by its length.
     """
 
     over: Literal["token", "sequence", "rollout", "group", "turn"] = "sequence"
@@ -212,7 +214,8 @@ def turn_numbers(batch: Batch) -> Tensor:
 
 @dataclass(frozen=True)
 class Reference:
-    """A named copy of the policy and how it follows it: never (`every` 0), or copy ← decay · copy + (1 − decay) · policy."""
+    """A named copy of the policy and how it follows it: never (`every` 0), or copy ← decay · copy + (1 − decay) ·
+    policy."""
 
     name: str = "base"
     every: int = 0

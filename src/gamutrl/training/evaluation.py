@@ -12,8 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gamutrl.core import Batch, Context, Prompt, Rollout, Sampling, Turn
-from gamutrl.data.sources import Source
+from gamutrl.core import Batch, Context, Prompt, Rollout, Sampling, Source, Turn
 from gamutrl.environments import Environment, SingleTurn
 from gamutrl.metrics.intervals import mean_interval
 from gamutrl.rewards.base import Reward
@@ -26,9 +25,9 @@ class Evaluation:
     """What is measured on held-out rows, before and after.
 
     data: held-out rows. metric: the score that counts, in [0, 1] where it is an accuracy. others: further scores to
-    measure. rows: how many. sampling: greedy unless said otherwise. constants: answers that a policy which does not look
-    could always give, as full assistant texts; None: the distinct answers of the held-out rows, through `answer_format`.
-    samples: how many rows are kept for the report.
+    measure. rows: how many. sampling: greedy unless said otherwise. constants: answers that a policy which does not
+    look could always give, as full assistant texts; None: the distinct answers of the held-out rows, through
+    `answer_format`. samples: how many rows are kept for the report.
     """
 
     data: Source
@@ -126,7 +125,9 @@ def best_constant(evaluation: Evaluation, context: Context | None = None) -> tup
         if best is None or found.value > best[1].value:
             best = (text, found)
     if best is None:
-        raise ValueError("There is no constant answer to compare with: the held-out rows have no answers and `constants` is empty.")
+        raise ValueError(
+            "There is no constant answer to compare with: the held-out rows have no answers and `constants` is empty."
+        )
     return best
 
 
@@ -140,7 +141,9 @@ def text_only(evaluation: Evaluation, context: Context | None = None) -> Measure
     return measure(evaluation.metric.name, score_texts(evaluation.metric, prompts, texts, context))
 
 
-def score_texts(metric: Reward, prompts: Sequence[Prompt], texts: Sequence[str], context: Context | None = None) -> Tensor:
+def score_texts(
+    metric: Reward, prompts: Sequence[Prompt], texts: Sequence[str], context: Context | None = None
+) -> Tensor:
     """What a metric gives to texts that nobody sampled, `[R]`."""
     rollouts = [
         Rollout(prompt, [Turn(text, text, torch.zeros(0, dtype=torch.long), torch.zeros(0))], output=text)
@@ -151,7 +154,8 @@ def score_texts(metric: Reward, prompts: Sequence[Prompt], texts: Sequence[str],
 
 
 def answer_of(text: str) -> str:
-    """What a text answers, for counting: inside its last answer tag, else its end; white space folded, 60 characters."""
+    """What a text answers, for counting: inside its last answer tag, else its end; white space folded, 60
+    characters."""
     start = text.rfind("<answer>")
     inside = text[start + len("<answer>") :] if start >= 0 else text[-60:]
     return " ".join(inside.split("</answer>")[0].split())[:60]
@@ -162,7 +166,9 @@ def write_outcome(outcome: Outcome, folder: Path, name: str, samples: int) -> No
     rows = []
     for r, rollout in enumerate(outcome.batch.rollouts[:samples]):
         rewards = {key: float(outcome.batch["reward_RK"][r, k]) for k, key in enumerate(outcome.batch.reward_names)}
-        rows.append({"prompt": describe_prompt(rollout.prompt, folder), "rollout": describe_rollout(rollout, folder, rewards)})
+        rows.append(
+            {"prompt": describe_prompt(rollout.prompt, folder), "rollout": describe_rollout(rollout, folder, rewards)}
+        )
     told: Mapping[str, Any] = {
         "measured": asdict(outcome.measured),
         "others": outcome.others,

@@ -48,7 +48,8 @@ class AdamW:
         return self.lr * (self.end_lr_share + (1 - self.end_lr_share) * falling)
 
     def step(self, optimizer: torch.optim.Optimizer, progress: float) -> float:
-        """One update at this progress; returns the gradient norm before the limit (its caller checks that it is finite)."""
+        """One update at this progress; returns the gradient norm before the limit (its caller checks that it is
+        finite)."""
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         norm = float(nn.utils.clip_grad_norm_(parameters, self.clip_norm or math.inf))
         if math.isfinite(norm):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Protocol
 
-from gamutrl.data.sources import Source
+from gamutrl.core import Source
 from gamutrl.training.evaluation import Evaluation
 from gamutrl.training.session import Stage
 

@@ -1,6 +1,7 @@
 """The RL stage: one plain loop over functions, each with plain GRPO's default.
 
-    prompts ─rollout▶ R rollouts, N rows ─score▶ reward_RK ─combine, advantage▶ advantage_NT ─select▶ ─prepare▶ ─loss▶ update
+prompts ─rollout▶ R rollouts, N rows ─score▶ reward_RK ─combine, advantage▶ advantage_NT ─select▶ ─prepare▶ ─loss▶
+update
 """
 
 from __future__ import annotations
@@ -10,22 +11,20 @@ import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from gamutrl.core import Batch, Context, Prompt, Sampling
-from gamutrl.data.sources import Source
+from gamutrl.core import Batch, Context, Prompt, Sampling, Source
 from gamutrl.environments import Environment, SingleTurn
 from gamutrl.policies.base import Policy, Statistic
 from gamutrl.rewards.base import Reward
 from gamutrl.rewards.table import score, weighted_sum
 from gamutrl.training.defaults import (
+    KL,
     ActionWeights,
     ClippedSurrogate,
     GroupAdvantage,
-    KL,
     Reference,
     keep_all,
     old_and_reference,
@@ -51,14 +50,14 @@ class RL:
 
     data: where prompts come from. rewards: scored in order. rollout: `(stage, prompts, context) -> batch`.
     combine: the table `reward_RK` to `reward_R`. advantage: `(batch, context) -> advantage_R` or `advantage_NT`.
-    select: `(batch, context) -> batch`, or None to sample on (at most `max_draws` times a step). prepare: `(stage, batch,
-    context) -> batch`, without gradient: old and reference log-probabilities, drawn corruptions. objective: `(logp_NT,
-    batch, context) -> loss_NT`, terms that `weights` adds up. kl: a penalty against a named reference, in the loss or in
-    the reward. statistics: full-vocabulary statistics, by name; the objective finds them on its batch as `<name>_NT`.
-    after_update: hooks after each step. references: named copies of the policy and how they follow it.
+    select: `(batch, context) -> batch`, or None to sample on (at most `max_draws` times a step). prepare: `(stage,
+    batch, context) -> batch`, without gradient: old and reference log-probabilities, drawn corruptions. objective:
+    `(logp_NT, batch, context) -> loss_NT`, terms that `weights` adds up. kl: a penalty against a named reference, in
+    the loss or in the reward. statistics: full-vocabulary statistics, by name; the objective finds them on its batch as
+    `<name>_NT`. after_update: hooks after each step. references: named copies of the policy and how they follow it.
 
-    updates_per_batch: how often a batch is used; minibatches: into how many parts (of whole groups) it is split each time;
-    rows_per_forward: the most rows in one forward pass (0: a minibatch in one; groups are never split).
+    updates_per_batch: how often a batch is used; minibatches: into how many parts (of whole groups) it is split each
+    time; rows_per_forward: the most rows in one forward pass (0: a minibatch in one; groups are never split).
     """
 
     data: Source
@@ -103,8 +102,9 @@ class RL:
     def run(self, session: Session) -> None:
         stage = copy.deepcopy(self)  # What its fields remember belongs to this run.
         policy: Policy = session.models[stage.trains]
-        for reference in stage.all_references():
-            policy.keep_reference(reference.name)
+        if session.fresh:  # A restored policy brings its references with it.
+            for reference in stage.all_references():
+                policy.keep_reference(reference.name)
         optimizer = stage.optimizer.build(policy.parameters())
         draws = _Draws()
         state = {**stateful(stage), "optimizer": optimizer, "draws": draws}
@@ -127,9 +127,9 @@ class RL:
         for _ in range(self.max_draws):
             prompts = self.data.batch(draws.next(), self.prompts_per_step, session.stage_seed)
             with timer("rollout"), torch.no_grad():
-                batch = self.rollout(self, prompts, context)
+                sampled = self.rollout(self, prompts, context)
             with timer("score"), torch.no_grad():
-                scored = self.with_advantage(self.score(context, batch), context)
+                scored = self.with_advantage(self.score(context, sampled), context)
                 batch = self.select(scored, context)
             if batch is not None:
                 break
@@ -256,12 +256,16 @@ class _Draws:
 
 
 def per_action(advantage: Tensor, batch: Batch) -> Tensor:
-    """An advantage a rollout `[R]` or a row `[N, 1]` spread over its actions; one an action `[N, T]` is left as it is."""
+    """An advantage a rollout `[R]` or a row `[N, 1]` spread over its actions; one an action `[N, T]` is left as it
+    is."""
     shape = batch.mask_NT.shape
     if advantage.dim() == 1 and len(advantage) == len(batch.rollouts):
         advantage = advantage[batch.rollout_N][:, None]
     if advantage.dim() != 2 or advantage.shape[0] != shape[0]:
-        raise ValueError(f"An advantage must have the axes R or NT (R={len(batch.rollouts)}, NT={list(shape)}), not {list(advantage.shape)}.")
+        raise ValueError(
+            f"An advantage must have the axes R or NT (R={len(batch.rollouts)}, NT={list(shape)}), "
+            f"not {list(advantage.shape)}."
+        )
     return advantage.expand(shape) * batch.mask_NT
 
 

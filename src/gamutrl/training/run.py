@@ -55,8 +55,8 @@ def train(
     """Evaluate, train every stage, evaluate again; everything is written to `folder`.
 
     about: what the run is of (`{"system": "visual-rft", "preset": "tiny", …}`), kept in `config.json`. allowed: further
-    packages that the configuration may name (a user's own reward). Raises `TrainingError` where training cannot go on and
-    `Stopped` where it was asked to stop; both can be resumed.
+    packages that the configuration may name (a user's own reward). Raises `TrainingError` where training cannot go on
+    and `Stopped` where it was asked to stop; both can be resumed.
     """
     folder = Path(folder)
     if (folder / CONFIG).exists():
@@ -119,7 +119,8 @@ def _go(preset: Preset, folder: Path, seed: int, watchers: Sequence[Watcher], co
             _evaluate(preset, session, context, "after")
     except OSError as error:
         raise TrainingError(
-            f"Writing to {folder} failed ({error.strerror or error}). What was saved is whole: make room, then `gamut resume {folder}`."
+            f"Writing to {folder} failed ({error.strerror or error}). "
+            f"What was saved is whole: make room, then `gamut resume {folder}`."
         ) from error
     finally:
         for watcher in watchers:
@@ -191,7 +192,11 @@ def commit() -> str | None:
     here = Path(__file__).resolve().parent
     try:
         name = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=here, capture_output=True, text=True, timeout=10
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            timeout=10,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -32,12 +32,16 @@ def describe_part(part: Part, folder: Path) -> dict[str, Any]:
     if part.kind == "image" and isinstance(part.value, Image.Image):
         return {"kind": "image", "file": _save(part.value, folder)}
     if part.kind == "video":
-        return {"kind": "video", "files": [_save(frame, folder) for frame in part.value if isinstance(frame, Image.Image)]}
+        return {
+            "kind": "video",
+            "files": [_save(frame, folder) for frame in part.value if isinstance(frame, Image.Image)],
+        }
     return {"kind": part.kind}
 
 
 def describe_rollout(rollout: Rollout, folder: Path, rewards: Mapping[str, float]) -> dict[str, Any]:
-    """A rollout as JSON: its turns with what the environment said between them, how it ended, every reward component."""
+    """A rollout as JSON: its turns with what the environment said between them, how it ended, every reward
+    component."""
     return {
         "text": rollout.text,
         "end": rollout.end,
@@ -46,7 +50,9 @@ def describe_rollout(rollout: Rollout, folder: Path, rewards: Mapping[str, float
         "turns": [
             {
                 "text": turn.text,
-                "calls": [{"name": c.name, "arguments": plain(dict(c.arguments)), "error": c.error} for c in turn.calls],
+                "calls": [
+                    {"name": c.name, "arguments": plain(dict(c.arguments)), "error": c.error} for c in turn.calls
+                ],
                 "observation": [describe_part(part, folder) for part in turn.observation],
             }
             for turn in rollout.turns
@@ -64,7 +70,10 @@ def describe_group(batch: Batch, groups: int, folder: Path) -> list[dict[str, An
         for r in numbers:
             rewards = {name: float(batch["reward_RK"][r, k]) for k, name in enumerate(batch.reward_names)}
             total = {"total": float(batch["reward_R"][r])} if "reward_R" in batch else {}
-            rollouts.append({"prompt": prompts.index(int(batch.prompt_R[r]))} | describe_rollout(batch.rollouts[r], folder, total | rewards))
+            rollouts.append(
+                {"prompt": prompts.index(int(batch.prompt_R[r]))}
+                | describe_rollout(batch.rollouts[r], folder, total | rewards)
+            )
         told.append({"prompts": [describe_prompt(batch.prompts[p], folder) for p in prompts], "rollouts": rollouts})
     return told
 

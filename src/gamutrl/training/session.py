@@ -1,7 +1,7 @@
 """One run of a preset: its folder, its models, its place in time; what every stage shares.
 
-A stage walks `session.steps(...)`; the session restores it where a killed run stopped, writes a line of `metrics.jsonl` a
-step, saves checkpoints, and stops cleanly on SIGTERM and Ctrl-C.
+A stage walks `session.steps(...)`; the session restores it where a killed run stopped, writes a line of `metrics.jsonl`
+a step, saves checkpoints, and stops cleanly on SIGTERM and Ctrl-C.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ class Stopped(Exception):
 
     def __init__(self, signal_number: int, place: Path) -> None:
         self.signal_number = signal_number
-        super().__init__(f"Stopped by {signal.Signals(signal_number).name}; saved {place.name}. Go on with `gamut resume`.")
+        super().__init__(
+            f"Stopped by {signal.Signals(signal_number).name}; saved {place.name}. Go on with `gamut resume`."
+        )
 
 
 class Stage(Protocol):
@@ -85,6 +87,11 @@ class Session:
         return Context(step, steps, self.stage_seed, models=self.models, responders=self.responders)
 
     @property
+    def fresh(self) -> bool:
+        """Whether the stage about to run starts from its beginning."""
+        return self._restored is None
+
+    @property
     def stage_seed(self) -> int:
         return self.seed * 1000 + self.stage_number
 
@@ -118,7 +125,10 @@ class Session:
             }
             self._append("metrics.jsonl", [line])
             if record.samples:
-                self._append("rollouts.jsonl", [{"stage": name, "stage_number": self.stage_number, "step": step, **s} for s in record.samples])
+                self._append(
+                    "rollouts.jsonl",
+                    [{"stage": name, "stage_number": self.stage_number, "step": step, **s} for s in record.samples],
+                )
             for watcher in self.watchers:
                 watcher.step(line)
             done = step + 1
@@ -137,7 +147,7 @@ class Session:
             "stage": {},
         }
         scalars: dict[str, Any] = {}
-        tensors = {}
+        tensors: dict[str, torch.Tensor] = {}
         for name, thing in state.items():
             if isinstance(thing, torch.optim.Optimizer):
                 these, scalars[name] = checkpoint.pack_optimizer(thing)
@@ -277,7 +287,8 @@ class Timer:
 
 
 def stateful(owner: object) -> dict[str, Any]:
-    """The fields of a stage that remember: whatever has a `state_dict`, by field name (elements of tuples by number)."""
+    """The fields of a stage that remember: whatever has a `state_dict`, by field name (elements of tuples by
+    number)."""
     found: dict[str, Any] = {}
     for name, value in vars(owner).items():
         items = value if isinstance(value, tuple) else (value,)

@@ -6,8 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gamutrl.core import Prompt
-from gamutrl.data.sources import Source
+from gamutrl.core import Prompt, Source
 from gamutrl.policies.base import Policy
 from gamutrl.training.defaults import ActionWeights
 from gamutrl.training.optimizer import AdamW
@@ -28,7 +27,9 @@ class Column:
     def __call__(self, prompt: Prompt, seed: int) -> str:
         value = prompt.answer if self.name == "answer" else prompt.columns.get(self.name)
         if value is None:
-            raise ValueError(f"Row {prompt.id or '?'} has no {self.name!r} to imitate; it has: {', '.join(prompt.columns)}.")
+            raise ValueError(
+                f"Row {prompt.id or '?'} has no {self.name!r} to imitate; it has: {', '.join(prompt.columns)}."
+            )
         return self.template.replace("{value}", str(value))
 
 
@@ -36,8 +37,8 @@ class Column:
 class SFT:
     """Supervised fine-tuning: the mean negative log-likelihood of target texts given their prompts.
 
-    data: rows. target: what to imitate. rows_per_step: rows of one update. rows_per_forward: the most rows in one forward
-    pass (0: all).
+    data: rows. target: what to imitate. rows_per_step: rows of one update. rows_per_forward: the most rows in one
+    forward pass (0: all).
     """
 
     data: Source
