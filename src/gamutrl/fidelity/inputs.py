@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 import torch
 from torch import Tensor
@@ -50,6 +50,7 @@ def gradient(loss: Tensor, leaf: Tensor) -> Tensor:
 
 
 def _as(hint: Any, value: Any) -> Any:
+    hint = next((part for part in get_args(hint) if hasattr(part, "__metadata__")), hint)
     metadata = getattr(hint, "__metadata__", ())
     if value is None:
         return None

@@ -89,11 +89,12 @@ def leave_one_out(
 ) -> Tensor:
     """The reward less the mean of the group's others, `[R]` (RLOO, arXiv 2402.14740).
 
-    whiten: the result is normalised over the batch (1e-4 added to its deviation).
+    singleton: a group of one gets 0 or keeps its raw reward. whiten: the result is normalised over the batch (1e-4 added
+    to its deviation), a group of one, which was compared with nothing, left out.
     """
     _check_vector(reward_R, group_R)
     count = group_count(reward_R, group_R)
-    advantage_R = (reward_R - group_mean(reward_R, group_R)) * count / (count - 1).clamp(min=1)
+    advantage_R = (reward_R - group_mean(reward_R, group_R)) * count / (count - 1)
     if singleton == "raw":
         advantage_R = torch.where(count == 1, reward_R, advantage_R)
     if whiten:
@@ -194,6 +195,12 @@ def generalized_advantages(
     return advantage_NT, advantage_NT + value_NT
 
 
+def returns_to_go(reward_NT: Tensor, mask_NT: Tensor) -> Tensor:
+    """The sum of an action's and all later rewards of the mask, at every position `[N, T]`."""
+    _check_rows(reward_NT, mask_NT)
+    return torch.where(mask_NT.bool(), reward_NT, 0.0).flip(1).cumsum(1).flip(1)
+
+
 def kl_shaped_rewards(
     reward_N: Tensor, kl_NT: Tensor, mask_NT: Tensor, weight: float, *, reward_clip: float | None = None
 ) -> Tensor:
@@ -227,7 +234,7 @@ def optimal_token_baseline(
     weight_NT = 1 - 2 * logp_NT.exp() + sum_p_squared_NT
     if ratio_NT is not None:
         weight_NT = weight_NT * ratio_NT.square()
-    returns_NT = torch.where(mask, reward_NT, 0.0).flip(1).cumsum(1).flip(1)
+    returns_NT = returns_to_go(reward_NT, mask)
     energy_NT = torch.where(mask, weight_NT, 0.0).cumsum(1)
     order_NT = torch.argsort(~mask, dim=1, stable=True) if compact else torch.arange(mask.shape[1]).expand_as(mask)
     on_NT = mask.gather(1, order_NT)

@@ -1,7 +1,7 @@
 """Corrections for samples that another policy, or the same policy's faster copy, drew.
 
-log_ratio is log π_train - log π_rollout throughout. A correction is a weight that multiplies the loss's terms, or a mask
-that leaves actions or whole rows out.
+log_ratio is log π_train - log π_rollout throughout. A correction is a weight that multiplies the loss's terms, or a
+mask that leaves actions or whole rows out.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ def rejection_mask(
 ) -> Tensor:
     """Which actions may be trained on, bool `[N, T]`: those whose statistic (or whose row's) is within the bounds.
 
-    statistic: of the log-ratio r (kept within ±20): k1 = -r, k2 = r²/2, k3 = exp(r) - 1 - r. over: each action's own, or
-    the row's sum, mean or largest; a row is kept or left out as a whole.
+    statistic: of the log-ratio r (kept within ±20): k1 = -r, k2 = r²/2, k3 = exp(r) - 1 - r. over: each action's own,
+    or the row's sum, mean or largest; a row is kept or left out as a whole.
     """
     r = log_ratio_NT.detach().clamp(-20, 20)
     value = {"k1": -r, "k2": r.square() / 2, "k3": r.exp() - 1 - r}[statistic]

@@ -32,31 +32,32 @@ def clipped_surrogate(
     return torch.maximum(-advantage_NT * ratio, -advantage_NT * clipped)
 
 
+def unclipped_surrogate(log_ratio_NT: Tensor, advantage_NT: Tensor) -> Tensor:
+    """-A · ratio, what the clip bounds."""
+    return -advantage_NT * log_ratio_NT.exp()
+
+
 class Clipped(NamedTuple):
-    """The shares of the policy's actions that a clip holds: falling, rising, and at the cap."""
+    """Where `clipped_surrogate` holds an action, bool `[N, T]`: as it falls, as it rises, and at the cap."""
 
     low: Tensor
     high: Tensor
     cap: Tensor
 
 
-def clipped_shares(
+def clipped_actions(
     log_ratio_NT: Tensor,
     advantage_NT: Tensor,
-    mask_NT: Tensor,
     low: float = 0.2,
     high: float | None = None,
     *,
     cap: float = math.inf,
-    eps: float = 0.0,
 ) -> Clipped:
-    """What `clipped_surrogate` holds of each kind, for the log of a run. eps: added to the number of actions."""
+    """Which actions a clip holds and on which side; their masked means are the shares that a run's log shows."""
     ratio = log_ratio_NT.detach().exp()
-    high = low if high is None else high
-    held = ((ratio < 1 - low) & (advantage_NT < 0), (ratio > 1 + high) & (advantage_NT > 0))
-    capped = (ratio.clamp(min=1 - low) > cap) & (advantage_NT < 0)
-    shares = (masked_mean(kind.to(ratio), mask_NT.expand_as(kind), eps=eps) for kind in (*held, capped))
-    return Clipped(*shares)
+    falling, rising = advantage_NT < 0, advantage_NT > 0
+    capped = (ratio.clamp(min=1 - low) > cap) & falling
+    return Clipped((ratio < 1 - low) & falling, (ratio > 1 + (low if high is None else high)) & rising, capped)
 
 
 def clamped_surrogate(log_ratio_NT: Tensor, advantage_NT: Tensor, clip: float) -> Tensor:
@@ -143,7 +144,7 @@ def soft_gate(
 
 def geometric_mean_surrogate(
     log_ratio_NT: Tensor,
-    advantage_N1: Tensor,
+    advantage_NT: Tensor,
     mask_NT: Tensor,
     low: float = 0.4,
     high: float | None = None,
@@ -152,12 +153,15 @@ def geometric_mean_surrogate(
 ) -> Tensor:
     """-A · exp(mean of clipped log-ratios), one term a row `[N, 1]` (GMPO, arXiv 2507.20673, equation 4).
 
-    low, high: bounds of the log-ratio, on the side to which the advantage pushes. eps: added to a row's number of actions.
+    advantage_NT: `[N, 1]`, or one an action, whose mean over the row then counts. low, high: bounds of the log-ratio, on
+    the side to which the action's advantage pushes. eps: added to a row's number of actions.
     """
-    high = low if high is None else high
-    clipped = log_ratio_NT.clamp(-low, high)
-    kept_NT = torch.where(advantage_N1 > 0, torch.minimum(log_ratio_NT, clipped), torch.maximum(log_ratio_NT, clipped))
-    return -advantage_N1 * masked_mean(kept_NT, mask_NT, dim=1, eps=eps)[:, None].exp()
+    clipped = log_ratio_NT.clamp(-low, low if high is None else high)
+    side = advantage_NT.sign()
+    kept_NT = side * torch.minimum(side * log_ratio_NT, side * clipped)
+    if advantage_NT.shape[1] > 1:
+        advantage_NT = masked_mean(advantage_NT, mask_NT, dim=1, eps=eps)[:, None]
+    return -advantage_NT * masked_mean(kept_NT, mask_NT, dim=1, eps=eps)[:, None].exp()
 
 
 def quadratic_surrogate(
@@ -180,18 +184,30 @@ def covariance(logp_NT: Tensor, advantage_NT: Tensor, mask_NT: Tensor) -> Tensor
     return (centred * (logp_NT - masked_mean(logp_NT, mask_NT))).detach()
 
 
-def drawn(candidate_NT: Tensor, count: int, generator: torch.Generator | None = None) -> Tensor:
-    """`count` of the candidate actions, drawn without replacement (all where there are fewer), bool (Clip-Cov)."""
-    index = candidate_NT.flatten().nonzero().flatten()
-    picked = index[torch.randperm(len(index), generator=generator)[:count]]
-    return torch.zeros_like(candidate_NT).flatten().index_fill(0, picked, True).view_as(candidate_NT)
+def drawn_by_covariance(
+    covariance_NT: Tensor,
+    candidate_NT: Tensor,
+    share: float,
+    bounds: tuple[float, float],
+    total: int,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Actions to leave out of the loss, bool `[N, T]` (Clip-Cov, arXiv 2505.22617, equation 11).
+
+    Among the candidates whose covariance is within the bounds, share · total (at least one) are drawn.
+    """
+    within = candidate_NT.bool() & (covariance_NT > bounds[0]) & (covariance_NT < bounds[1])
+    index = within.flatten().nonzero().flatten()
+    picked = index[torch.randperm(len(index), generator=generator)[: max(1, int(share * total))].to(index.device)]
+    return torch.zeros_like(within).flatten().index_fill(0, picked, True).view_as(within)
 
 
-def largest(value_NT: Tensor, mask_NT: Tensor, count: int) -> Tensor:
-    """The `count` policy actions with the largest value, bool (KL-Cov)."""
-    masked = value_NT.masked_fill(~mask_NT.bool(), -torch.inf).flatten()
-    picked = masked.topk(min(count, int(mask_NT.sum()))).indices
-    return torch.zeros_like(mask_NT, dtype=torch.bool).flatten().index_fill(0, picked, True).view_as(mask_NT)
+def largest_covariance(covariance_NT: Tensor, mask_NT: Tensor, share: float) -> Tensor:
+    """The share of actions (at least one) with the largest covariance, bool `[N, T]` (KL-Cov, arXiv 2505.22617)."""
+    mask = mask_NT.bool()
+    count = min(max(1, int(share * int(mask.sum()))), int(mask.sum()))
+    picked = covariance_NT.masked_fill(~mask, -torch.inf).flatten().topk(count).indices
+    return torch.zeros_like(mask).flatten().index_fill(0, picked, True).view_as(mask)
 
 
 def high_entropy(entropy_NT: Tensor, mask_NT: Tensor, quantile: float) -> Tensor:
@@ -199,8 +215,10 @@ def high_entropy(entropy_NT: Tensor, mask_NT: Tensor, quantile: float) -> Tensor
     mask_NT = mask_NT.bool()
     if not mask_NT.any():
         return torch.zeros_like(mask_NT)
-    threshold = torch.quantile(entropy_NT[mask_NT].float(), quantile)
-    return mask_NT & (entropy_NT >= threshold)
+    # The quantile in float32, as TRL's tensors hold it: 0.8 then falls just above the eighth of ten steps.
+    q = torch.tensor(quantile, dtype=torch.float32).double()
+    threshold = torch.quantile(entropy_NT[mask_NT].double(), q.to(entropy_NT.device))
+    return mask_NT & (entropy_NT.double() >= threshold)
 
 
 def regression(log_ratio_N: Tensor, advantage_N: Tensor) -> Tensor:
@@ -208,7 +226,8 @@ def regression(log_ratio_N: Tensor, advantage_N: Tensor) -> Tensor:
     return (log_ratio_N - advantage_N).square()
 
 
-def clipped_value_loss(value_NT: Tensor, value_old_NT: Tensor, return_NT: Tensor, clip: float) -> Tensor:
-    """½ max((v - R)², (clip(v) - R)²), v clipped to ±clip of the old value (PPO's value loss)."""
+def clipped_value_loss(value_NT: Tensor, value_old_NT: Tensor, return_NT: Tensor, clip: float) -> tuple[Tensor, Tensor]:
+    """½ max((v - R)², (clip(v) - R)²), v clipped to ±clip of the old value; and where the clip decides, bool."""
     near = torch.maximum(torch.minimum(value_NT, value_old_NT + clip), value_old_NT - clip)
-    return torch.maximum((value_NT - return_NT).square(), (near - return_NT).square()) / 2
+    free, clipped = (value_NT - return_NT).square(), (near - return_NT).square()
+    return torch.maximum(free, clipped) / 2, clipped > free

@@ -1,8 +1,8 @@
 """Losses of pairs and of single judgements: DPO and its relatives, KTO, ORPO, SimPO, reward models.
 
 Pair losses take what policy and reference say of the chosen and the rejected answer: `chosen_M`, `rejected_M`, each
-log π - log π_ref (of a token sum, a weighted mean, a step, minus half a denoising error: only that score differs between
-methods), and return one loss a pair, `[M]`. Without a reference, hand in the policy's own scores.
+log π - log π_ref (of a token sum, a weighted mean, a step, minus half a denoising error: only that score differs
+between methods), and return one loss a pair, `[M]`. Without a reference, hand in the policy's own scores.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ def soft_value(reward_MS: Tensor, beta: float) -> Tensor:
 def group_classification(
     score_R: Tensor, positive_R: Tensor, group_R: Tensor, tau: float = 0.5
 ) -> tuple[Tensor, Tensor]:
-    """log(1 + Σ⁻ exp(s/τ)) + log(1 + Σ⁺ exp(-s/τ)) of each group, and whether it has both kinds: `[G]`, `[G]` (REAL)."""
+    """log(1 + Σ⁻ exp(s/τ)) + log(1 + Σ⁺ exp(-s/τ)) of each group, and if it has both kinds, `[G]` each (REAL)."""
     losses, both = [], []
     for group in group_R.unique():
         member = group_R == group

@@ -32,7 +32,7 @@ def mask_until(token_NT: Tensor, end: int | list[int]) -> Tensor:
 
 
 def disagreement(logp_NTV: Tensor, mask_NT: Tensor, group_N: Tensor, bound: float = 11.0) -> Tensor:
-    """How much a group's rollouts disagree at each position, 0 to 1 in each group, `[N, T]` (TW-GRPO, arXiv 2505.24718).
+    """How much a group's rollouts disagree at each position, 0 to 1, `[N, T]` (TW-GRPO, arXiv 2505.24718).
 
     The divergence k3 of each rollout's distribution from the group's mean log-probability, summed over the vocabulary
     and averaged over the group, then stretched to [0, 1] over its positions. Where a rollout has ended it counts as

@@ -1,0 +1,72 @@
+"""What lengths and repetition do to a reward, and coefficients that move during training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+
+def soft_overlong(length_R: Tensor, limit: int, buffer: int, penalty: float = 1.0, *, floored: bool = True) -> Tensor:
+    """0 up to limit - buffer actions, then falling to -penalty at the limit, `[R]` (DAPO, arXiv 2503.14476, equation 13).
+
+    floored: it stays at -penalty beyond the limit, and does not fall on. A buffer of 0 is a step at the limit.
+    """
+    length_R = length_R.to(torch.get_default_dtype())
+    if buffer == 0:
+        return torch.where(length_R > limit, -penalty, 0.0)
+    over_R = ((length_R - (limit - buffer)) / buffer * penalty).clamp(min=0)
+    return -over_R.clamp(max=penalty) if floored else -over_R
+
+
+def cosine_by_length(
+    length_R: Tensor, limit: int, at_zero_R: Tensor, at_limit_R: Tensor, *, clamped: bool = True
+) -> Tensor:
+    """Half a cosine from one value at length 0 to another at the limit, `[R]` (arXiv 2502.03373).
+
+    clamped: it stays there beyond the limit, and does not come back.
+    """
+    progress_R = length_R / limit
+    progress_R = progress_R.clamp(max=1) if clamped else progress_R
+    return at_limit_R + (at_zero_R - at_limit_R) * (1 + torch.cos(math.pi * progress_R)) / 2
+
+
+def repetition(items: Sequence[object], n: int) -> float:
+    """1 - distinct n-grams / n-grams, 0 for fewer than n items (arXiv 2502.03373)."""
+    total = len(items) - n + 1
+    if total <= 0:
+        return 0.0
+    return 1 - len({tuple(items[i : i + n]) for i in range(total)}) / total
+
+
+def length_rank(length_R: Tensor, correct_R: Tensor) -> Tensor:
+    """½ down to -½ from the shortest to the longest; never above 0 for a wrong one, `[R]` (Kimi k1.5, 2501.12599)."""
+    length_R = length_R.to(torch.get_default_dtype())
+    spread = length_R.max() - length_R.min()
+    if spread == 0:
+        return torch.zeros_like(length_R)
+    value_R = 0.5 - (length_R - length_R.min()) / spread
+    return torch.where(correct_R.bool(), value_R, value_R.clamp(max=0))
+
+
+def in_window(length_R: Tensor, low: int, high: int) -> Tensor:
+    """Whether a length lies in [low, high], bool `[R]`."""
+    return (length_R >= low) & (length_R <= high)
+
+
+def adapted_coefficient(value: float, current: float, target: float, pace: float) -> float:
+    """A KL coefficient moved towards its target: value · (1 + clip(current / target - 1, ±0.2) · pace) (1909.08593)."""
+    return value * (1 + max(-0.2, min(0.2, current / target - 1)) * pace)
+
+
+def schedule(
+    start: float, end: float, progress: float, shape: Literal["constant", "linear", "cosine"] = "linear"
+) -> float:
+    """From start at progress 0 to end at progress 1, straight or along half a cosine."""
+    if shape == "constant":
+        return start
+    share = progress if shape == "linear" else (1 - math.cos(math.pi * progress)) / 2
+    return start + (end - start) * share
