@@ -89,8 +89,8 @@ def leave_one_out(
 ) -> Tensor:
     """The reward less the mean of the group's others, `[R]` (RLOO, arXiv 2402.14740).
 
-    singleton: a group of one gets 0 or keeps its raw reward. whiten: the result is normalised over the batch (1e-4 added
-    to its deviation), a group of one, which was compared with nothing, left out.
+    singleton: a group of one gets 0 or keeps its raw reward. whiten: the result is normalised over the batch (1e-4
+    added to its deviation), a group of one, which was compared with nothing, left out.
     """
     _check_vector(reward_R, group_R)
     count = group_count(reward_R, group_R)

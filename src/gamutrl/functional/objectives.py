@@ -153,8 +153,8 @@ def geometric_mean_surrogate(
 ) -> Tensor:
     """-A · exp(mean of clipped log-ratios), one term a row `[N, 1]` (GMPO, arXiv 2507.20673, equation 4).
 
-    advantage_NT: `[N, 1]`, or one an action, whose mean over the row then counts. low, high: bounds of the log-ratio, on
-    the side to which the action's advantage pushes. eps: added to a row's number of actions.
+    advantage_NT: `[N, 1]`, or one an action, whose mean over the row then counts. low, high: bounds of the log-ratio,
+    on the side to which the action's advantage pushes. eps: added to a row's number of actions.
     """
     clipped = log_ratio_NT.clamp(-low, low if high is None else high)
     side = advantage_NT.sign()

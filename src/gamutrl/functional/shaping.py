@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def soft_overlong(length_R: Tensor, limit: int, buffer: int, penalty: float = 1.0, *, floored: bool = True) -> Tensor:
-    """0 up to limit - buffer actions, then falling to -penalty at the limit, `[R]` (DAPO, arXiv 2503.14476, equation 13).
+    """0 up to limit - buffer actions, then down to -penalty at the limit, `[R]` (DAPO, arXiv 2503.14476, equation 13).
 
     floored: it stays at -penalty beyond the limit, and does not fall on. A buffer of 0 is a step at the limit.
     """

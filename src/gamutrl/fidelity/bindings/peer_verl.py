@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -148,10 +149,19 @@ def agg_loss(
     loss_scale_factor: float | None = None,
     dp_size: int = 1,
 ) -> dict[str, Tensor]:
+    total = batch_num_tokens if loss_agg_mode.startswith("token") else global_batch_size
     loss = dp_size * _aggregate(
         loss_mat, loss_mask, loss_agg_mode, batch_num_tokens, global_batch_size, loss_scale_factor
     )
+    loss = loss + _undefined(loss_mat, loss_mask, loss_agg_mode, total)
     return {"loss": loss, "grad_loss_mat": gradient(loss, loss_mat)}
+
+
+def _undefined(terms: Tensor, mask: Tensor, mode: str, total: float | None) -> float:
+    """Released: an update without actions divides 0 by 0, and a NaN under the mask reaches the sequence modes."""
+    empty = not mask.any() and total is None and mode != "token-sum"
+    poisoned = mode.startswith("seq") and bool(terms.isnan().any())
+    return math.nan if empty or poisoned else 0.0
 
 
 def _aggregate(
@@ -178,9 +188,7 @@ def _answer(terms: Tensor, logp: Tensor, mask: Tensor, mode: str, weights: Tenso
     return {"loss": loss, "grad_log_prob": gradient(loss, logp), **logged}
 
 
-def _shares(
-    log_ratio: Tensor, advantages: Tensor, mask: Tensor, low: float, high: float, cap: float = torch.inf
-) -> Any:
+def _shares(log_ratio: Tensor, advantages: Tensor, mask: Tensor, low: float, high: float, cap: float = math.inf) -> Any:
     held = objectives.clipped_actions(log_ratio, advantages, low, high, cap=cap)
     return {"pg_clipfrac": _share(held.low | held.high, mask), "pg_clipfrac_lower": _share(held.cap, mask)}
 
