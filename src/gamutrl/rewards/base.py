@@ -37,11 +37,13 @@ class Reward:
 
 @dataclass(frozen=True)
 class PerRollout:
-    """Lifts a text-level function to a score: `function(text, **its own column arguments) -> float | None`.
+    """Lifts a text-level function to a score: `function(text, *columns, **options) -> float | None`.
 
-    The function takes the rollout's text first; every further parameter without a value in `arguments` is filled from
-    the column of its name (`answer`, or any other of the row's). `None` means "does not apply". A rollout whose
-    responder fails for good ends in "error".
+    The function takes the rollout's text first; each further positional parameter is filled from the column of its name
+    (`answer`, or any other of the row's; `frame` and `answer_frame` are the sizes of the first picture as the model saw
+    it and as the row gives it, unless the row has columns of that name). Keyword-only parameters are options: a column
+    never fills them. `arguments` are given as they are. `None` means "does not apply". A rollout whose responder fails
+    for good ends in "error".
     """
 
     function: Callable[..., float | None]
@@ -50,8 +52,9 @@ class PerRollout:
 
     def __call__(self, batch: Batch, context: Context) -> Tensor:
         fixed = dict(self.arguments)
-        names = [name for name in list(inspect.signature(self.function).parameters)[1:] if name not in fixed]
-        columns = batch.columns_R()
+        parameters = list(inspect.signature(self.function).parameters.values())[1:]
+        names = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.name not in fixed]
+        columns = {**media_frames(batch), **batch.columns_R()}
         values = []
         for r, rollout in enumerate(batch.rollouts):
             at_row(rollout.prompt.id or str(r))
@@ -67,3 +70,17 @@ class PerRollout:
 def per_rollout(function: Callable[..., float | None], *, raw: bool = False, **arguments: Any) -> PerRollout:
     """`Reward("format", per_rollout(tag_format, tags=("think", "answer")))`."""
     return PerRollout(function, tuple(arguments.items()), raw)
+
+
+def media_frames(batch: Batch) -> dict[str, list[Any]]:
+    """`frame` and `answer_frame` of each rollout: the first picture's `(width, height)` as the model saw it, and as
+    given.
+
+    None where the policy recorded none. Boxes that a model writes are measured in the first, a row's own in the second.
+    """
+    sizes = batch.info.get("media_size") or [()] * len(batch.prompts)
+    first = [sizes[p][0] if sizes[p] else None for p in batch.prompt_R.tolist()]
+    return {
+        "frame": [size and size.input for size in first],
+        "answer_frame": [size and size.original for size in first],
+    }

@@ -1,0 +1,206 @@
+"""Is the answer right? One reader of answers, and typed comparisons `(given, truth) -> value in [0, 1]`.
+
+`accuracy(text, answer, compare=…)` is the reward; a comparison never raises on what a model wrote.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, Literal
+
+from rapidfuzz.distance import Indel, Levenshtein
+
+from gamutrl.rewards.maths import maths
+from gamutrl.rewards.tags import Tag, tag_text
+
+Compare = Callable[[str, Any], float]
+"""`(given, truth) -> value`: how well the answer that was given agrees with the true one."""
+
+MAX_CHARACTERS = 20_000
+"""What costs time beyond its length (ROUGE, edit distance) sees this much of an answer."""
+
+
+def accuracy(
+    text: str,
+    answer: Any,
+    *,
+    compare: Compare = maths,
+    tag: Tag | None = "answer",
+    which: Literal["first", "last"] = "first",
+    missing: Literal["empty", "whole"] | None = None,
+    multiline: bool = True,
+) -> float:
+    """How well the tagged answer of a completion agrees with the row's.
+
+    tag: None compares the whole text. missing: what a completion without the tag gave: nothing, which is wrong (None),
+    an empty answer, or its whole text. The row's answer may stand in the same tag or bare.
+    """
+    given = text.strip() if tag is None else tag_text(text, tag, which=which, missing=missing, multiline=multiline)
+    if given is None:
+        return 0.0
+    if isinstance(answer, str) and tag is not None:
+        answer = tag_text(answer, tag, which=which, missing="whole", multiline=multiline)
+    return float(compare(given, answer))
+
+
+def typed_accuracy(
+    text: str,
+    answer: Any,
+    problem_type: str,
+    *,
+    compare: Mapping[str, Compare],
+    default: Compare | None = None,
+    **reading: Any,
+) -> float | None:
+    """`accuracy` with the comparison for the row's `problem_type`; None (does not apply) for a type that has none.
+
+    Video-R1's line of work: `compare=VIDEO_R1_TYPES`.
+    """
+    chosen = compare.get(problem_type, default)
+    return None if chosen is None else accuracy(text, answer, compare=chosen, **reading)
+
+
+# -- text ------------------------------------------------------------------------------------------------------------
+
+
+def same_text(given: str, truth: Any, *, ignore_case: bool = False, ignore: str = "") -> float:
+    """1 if the texts are equal, apart from blanks at their ends and the characters to `ignore`."""
+    return float(_plain(given, ignore_case, ignore) == _plain(str(truth), ignore_case, ignore))
+
+
+def contains(given: str, truth: Any, *, either: bool = False, ignore: str = " _") -> float:
+    """1 if the answer contains the truth (or, `either`, the truth the answer), case and `ignore` aside.
+
+    An empty text contains and is contained in nothing. Visual-RFT compares class names so.
+    """
+    one, other = _plain(given, True, ignore), _plain(str(truth), True, ignore)
+    return float(bool(one and other) and (other in one or (either and one in other)))
+
+
+def edit_similarity(given: str, truth: Any, *, kind: Literal["levenshtein", "indel"] = "levenshtein") -> float:
+    """1 - edit distance / longer length; or "indel", the ratio of Levenshtein libraries (substitutions count two)."""
+    distance = Levenshtein if kind == "levenshtein" else Indel
+    one, other = given[:MAX_CHARACTERS], str(truth)[:MAX_CHARACTERS]
+    return float(distance.normalized_similarity(one, other)) if one or other else 0.0
+
+
+def word_accuracy(given: str, truth: Any) -> float:
+    """1 - word error rate, at least 0: the edit distance of words over the number of true words (at least 1)."""
+    one, other = given[:MAX_CHARACTERS].split(), str(truth)[:MAX_CHARACTERS].split()
+    return max(0.0, 1 - Levenshtein.distance(one, other) / max(1, len(other)))
+
+
+def rouge(
+    given: str, truth: Any, *, kinds: tuple[str, ...] = ("rouge1", "rouge2", "rougeL"), stem: bool = True
+) -> float:
+    """The mean F-measure of these kinds of ROUGE (rouge-score), in [0, 1]."""
+    scores = _rouge_scorer(kinds, stem).score(str(truth)[:MAX_CHARACTERS], given[:MAX_CHARACTERS])
+    return sum(scores[kind].fmeasure for kind in kinds) / len(kinds)
+
+
+@cache
+def _rouge_scorer(kinds: tuple[str, ...], stem: bool) -> Any:
+    from rouge_score.rouge_scorer import RougeScorer
+
+    return RougeScorer(list(kinds), use_stemmer=stem)
+
+
+def _plain(text: str, ignore_case: bool, ignore: str) -> str:
+    text = text.strip().translate(dict.fromkeys(map(ord, ignore)))
+    return text.lower() if ignore_case else text
+
+
+# -- numbers ---------------------------------------------------------------------------------------------------------
+
+_NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d*\.?\d+)(?:[eE][-+]?\d{1,3})?\s*%?")
+
+
+def to_number(text: Any) -> float | None:
+    """The number that a text is, thousands commas aside; None if it is none, or not finite."""
+    try:
+        value = float(str(text)[:400].replace(",", ""))
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def number_in(text: str, *, which: Literal["first", "last"] = "first") -> float | None:
+    """The first or last number inside a text, its thousands commas and its percent sign read."""
+    found = None
+    for match in _NUMBER.finditer(text):
+        found = match[0]
+        if which == "first":
+            break
+    if found is None:
+        return None
+    value = to_number(found.rstrip("%").strip())
+    return value / 100 if value is not None and found.endswith("%") else value
+
+
+def same_number(given: str, truth: Any, *, decimals: int | None = 2) -> float:
+    """1 if both are the same number, after rounding to so many decimals (None: exactly)."""
+    one, other = to_number(given), to_number(truth)
+    if one is None or other is None:
+        return 0.0
+    return float(one == other if decimals is None else round(one, decimals) == round(other, decimals))
+
+
+def relative_error(given: str, truth: Any, *, eps: float = 1e-9) -> float:
+    """1 - |given - true| / |true|, at least 0. A text that is no number is 0."""
+    one, other = to_number(given), to_number(truth)
+    if one is None or other is None:
+        return 0.0
+    return 1 - min(1.0, (abs(one - other) + eps) / (abs(other) + eps))
+
+
+# -- choices and sets ------------------------------------------------------------------------------------------------
+
+
+def same_choice(given: str, truth: Any, *, letters: str = "ABCDEFGH") -> float:
+    """1 if both name the same letter: the first capital that stands alone (`B`, `(B)`, `B. a cat`, `b`)."""
+    one, other = choice_in(given, letters), choice_in(str(truth), letters)
+    return float(one is not None and one == other)
+
+
+def choice_in(text: str, letters: str = "ABCDEFGH") -> str | None:
+    """The letter that an answer names: the whole answer in either case, else the first capital that stands alone."""
+    text = text.strip()
+    bare = text.strip("()[].:, ").upper()
+    if len(bare) == 1 and bare in letters:
+        return bare
+    match = re.search(rf"(?<![A-Za-z])[{re.escape(letters)}](?![A-Za-z])", text)
+    return match[0] if match else None
+
+
+def subset_share(given: str, truth: Any, *, partial: bool = True) -> float:
+    """|given| / |truth| for comma-separated options, 0 as soon as one is wrong (TW-GRPO, 2505.24718).
+
+    partial: False gives only the whole set credit.
+    """
+    one, other = _options(given), _options(str(truth))
+    if not one or not one <= other:
+        return 0.0
+    return len(one) / len(other) if partial else float(one == other)
+
+
+def set_f1(given: str, truth: Any) -> float:
+    """F1 of comma-separated items, case aside."""
+    one, other = _options(given.lower()), _options(str(truth).lower())
+    return 2 * len(one & other) / (len(one) + len(other)) if one or other else 0.0
+
+
+def _options(text: str) -> set[str]:
+    return {part.replace(" ", "") for part in text.split(",") if part.strip()}
+
+
+VIDEO_R1_TYPES: Mapping[str, Compare] = {
+    "multiple choice": same_choice,
+    "numerical": same_number,
+    "OCR": word_accuracy,
+    "free-form": rouge,
+    "regression": relative_error,
+}
+"""Video-R1's comparisons by type of problem (2503.21776), also SpaceR's, GRPO-CARE's and VQ-Insight's."""

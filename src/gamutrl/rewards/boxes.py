@@ -1,0 +1,207 @@
+"""Rewards of boxes: one object found, all objects found, how sure, and average precision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+from torch import Tensor
+
+from gamutrl.functional.geometry import as_boxes, box_iou
+from gamutrl.functional.matching import COCO_THRESHOLDS, average_precision, by_prediction, hungarian
+from gamutrl.rewards.parsing import Detection, boxes_in, detections
+from gamutrl.rewards.tags import Tag, tag_text
+
+Size = Sequence[float]
+"""The frame that coordinates are measured in: `(width, height)` in pixels, `(1, 1)` for fractions, `(1000, 1000)`."""
+
+Overlap = Callable[[Any, Any], Tensor]
+"""`(a_N4, b_M4) -> overlap_NM`: `box_iou` with its conventions, `box_giou`."""
+
+
+def to_frame(box_N4: Any, source: Size | None, target: Size | None) -> Tensor:
+    """Boxes measured in one frame, measured in another; unchanged where either is unknown. `[N, 4]`."""
+    box_N4 = as_boxes(box_N4)
+    if source is None or target is None:
+        return box_N4
+    return box_N4 * (as_boxes([*target, *target]) / as_boxes([*source, *source]))
+
+
+def predicted(
+    text: str,
+    *,
+    tag: Tag | None = "answer",
+    which: Literal["first", "last"] = "first",
+    missing: Literal["empty", "whole"] = "empty",
+) -> list[Detection]:
+    """The boxes that a completion gives as its answer; `tag=None` reads the whole text."""
+    return boxes_in(text if tag is None else tag_text(text, tag, which=which, missing=missing))
+
+
+def box_score(
+    text: str,
+    answer: Any,
+    frame: Size | None = None,
+    answer_frame: Size | None = None,
+    *,
+    tag: Tag | None = "answer",
+    which: Literal["first", "last"] = "first",
+    overlap: Overlap = box_iou,
+    power: float = 1.0,
+    at_least: float | None = None,
+) -> float:
+    """Overlap of the first box written with the true one, to a power; or 1 if it reaches `at_least`, else 0.
+
+    frame, answer_frame: what the two are measured in, where it is not the same. VLM-R1 (power 1), Perception-R1 (2).
+    """
+    found, true = predicted(text, tag=tag, which=which), detections(answer)
+    if not found or not true:
+        return 0.0
+    value = float(overlap(to_frame(found[0].box, frame, answer_frame), true[0].box))
+    return float(value >= at_least) if at_least is not None else value**power
+
+
+def detection_iou(
+    text: str,
+    answer: Any,
+    frame: Size | None = None,
+    answer_frame: Size | None = None,
+    *,
+    tag: Tag | None = "answer",
+    above: float = 0.5,
+    labels: bool = False,
+    overlap: Overlap = box_iou,
+) -> float:
+    """The IoU of each box that finds a true one of its own, summed, over the larger of the two counts. In [0, 1].
+
+    Predictions choose in the order of their confidence and must overlap by more than `above`; a box written twice
+    counts once. labels: only boxes of one label are paired. No object and none found is 1. Source: Visual-RFT
+    (2503.01785).
+    """
+    found, true = distinct(predicted(text, tag=tag)), detections(answer)
+    if not found or not true:
+        return float(not found and not true)
+    iou_NM = overlap(to_frame([d.box for d in found], frame, answer_frame), [d.box for d in true])
+    pairs = by_prediction(iou_NM, (iou_NM > above) & _same_label(found, true, labels), _surest_first(found))
+    return float(iou_NM[pairs[:, 0], pairs[:, 1]].sum()) / max(len(found), len(true))
+
+
+def detection_hits(
+    text: str,
+    answer: Any,
+    frame: Size | None = None,
+    answer_frame: Size | None = None,
+    *,
+    tag: Tag | None = "answer",
+    above: float = 0.5,
+    labels: bool = False,
+) -> float:
+    """The share of objects found: boxes paired as in `detection_iou`, over the larger of the two counts. In [0, 1]."""
+    found, true = distinct(predicted(text, tag=tag)), detections(answer)
+    if not found or not true:
+        return float(not found and not true)
+    iou_NM = box_iou(to_frame([d.box for d in found], frame, answer_frame), [d.box for d in true])
+    pairs = by_prediction(iou_NM, (iou_NM > above) & _same_label(found, true, labels), _surest_first(found))
+    return len(pairs) / max(len(found), len(true))
+
+
+def detection_confidence(
+    text: str,
+    answer: Any,
+    frame: Size | None = None,
+    answer_frame: Size | None = None,
+    *,
+    tag: Tag | None = "answer",
+    above: float = 0.5,
+    overlap: Overlap = box_iou,
+) -> float:
+    """How well stated confidence agrees with being right: the mean of c for a box that finds an object, else 1 - c.
+
+    Boxes are paired as in `detection_iou`; one without a confidence earns nothing. Source: Visual-RFT (2503.01785).
+    """
+    found, true = distinct(predicted(text, tag=tag)), detections(answer)
+    if not found:
+        return float(not true)
+    iou_NM = overlap(to_frame([d.box for d in found], frame, answer_frame), as_boxes([d.box for d in true]))
+    right = set(by_prediction(iou_NM, iou_NM > above, _surest_first(found))[:, 0].tolist())
+    sure = [min(max(d.score, 0.0), 1.0) if d.score is not None else None for d in found]
+    return sum(0.0 if c is None else c if n in right else 1 - c for n, c in enumerate(sure)) / len(found)
+
+
+def detection_ap(
+    text: str,
+    answer: Any,
+    frame: Size | None = None,
+    answer_frame: Size | None = None,
+    *,
+    tag: Tag | None = "answer",
+    which: Literal["first", "last"] = "last",
+    thresholds: Sequence[float] = COCO_THRESHOLDS,
+    length_factor: bool = True,
+) -> float:
+    """COCO's AP of the boxes written, times n_true / n_written where more were written than there are. In [0, 1].
+
+    The factor is what keeps a policy from spraying boxes, which AP without confidences hardly punishes. No object and
+    none written is 1. Source: VLM-R1 (2504.07615), its odLength reward; without the factor its baseline.
+    """
+    found, true = predicted(text, tag=tag, which=which), detections(answer)
+    if not found or not true:
+        return float(not found and not true)
+    labelled = any(d.label is not None for d in true)
+    precision = average_precision(
+        to_frame([d.box for d in found], frame, answer_frame),
+        [d.box for d in true],
+        pred_label_N=[d.label for d in found] if labelled else None,
+        true_label_M=[d.label for d in true] if labelled else None,
+        thresholds=thresholds,
+    )
+    return precision * (min(1.0, len(true) / len(found)) if length_factor else 1.0)
+
+
+def matched_score(
+    text: str,
+    answer: Any,
+    frame: Size | None = None,
+    answer_frame: Size | None = None,
+    *,
+    tag: Tag | None = "answer",
+    labels: bool = False,
+    overlap: Overlap = box_iou,
+    power: float = 1.0,
+) -> float:
+    """The best total overlap of any one-to-one pairing, over the larger of the two counts. In [0, 1].
+
+    Order does not matter: that is the point of matching by the reward itself. Source: Perception-R1 (2504.07954), whose
+    pair reward is the squared IoU (`power=2`).
+    """
+    found, true = predicted(text, tag=tag), detections(answer)
+    if not found or not true:
+        return float(not found and not true)
+    score_NM = overlap(to_frame([d.box for d in found], frame, answer_frame), [d.box for d in true]) ** power
+    pairs = hungarian(score_NM, _same_label(found, true, labels))
+    return float(score_NM[pairs[:, 0], pairs[:, 1]].sum()) / max(len(found), len(true))
+
+
+def box_count(text: str, answer: Any, *, tag: Tag | None = "answer") -> float:
+    """1 if as many boxes are written as there are objects, falling linearly with the relative error to 0."""
+    found, true = len(predicted(text, tag=tag)), len(detections(answer))
+    return max(0.0, 1 - abs(found - true) / max(true, 1))
+
+
+def distinct(found: Sequence[Detection]) -> list[Detection]:
+    """The detections without those whose box was written before."""
+    first: dict[tuple[float, ...], Detection] = {}
+    for detection in found:
+        first.setdefault(detection.box, detection)
+    return list(first.values())
+
+
+def _surest_first(found: Sequence[Detection]) -> list[int]:
+    return sorted(range(len(found)), key=lambda n: -(found[n].score or 0.0))
+
+
+def _same_label(found: Sequence[Detection], true: Sequence[Detection], labels: bool) -> Tensor:
+    """Which pairs may be made, bool `[N, M]`: all, or those of one label, whatever its case."""
+    said, asked = ([(d.label or "").strip().casefold() if labels else "" for d in ds] for ds in (found, true))
+    number = {label: i for i, label in enumerate(dict.fromkeys(said + asked))}
+    return Tensor([number[label] for label in said])[:, None] == Tensor([number[label] for label in asked])[None]
