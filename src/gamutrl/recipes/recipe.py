@@ -66,7 +66,7 @@ def slugs() -> list[str]:
     """Every recipe there is: the modules of `gamutrl.recipes` that hold a `RECIPE`, by their command-line names."""
     import gamutrl.recipes as room
 
-    shared = ("recipe", "tiny")
+    shared = ("recipe", "plain")
     return sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(room.__path__) if m.name not in shared)
 
 

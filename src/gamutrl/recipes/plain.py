@@ -1,0 +1,87 @@
+"""Plain GRPO on a world or on a data set: what every recipe starts from, and changes in the fields its paper
+changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gamutrl.core import Sampling, Source
+from gamutrl.data.columns import Columns
+from gamutrl.data.rows import FileRows
+from gamutrl.data.sources import WorldRows
+from gamutrl.data.worlds import forms
+from gamutrl.policies.models import TextModel
+from gamutrl.rewards.answers import accuracy, same_text
+from gamutrl.rewards.base import Reward, per_rollout
+from gamutrl.rewards.tags import tag_format
+from gamutrl.training.defaults import KL
+from gamutrl.training.evaluation import Evaluation
+from gamutrl.training.optimizer import AdamW
+from gamutrl.training.preset import Preset
+from gamutrl.training.rl import RL
+
+FORMAT = Reward("format", per_rollout(tag_format))
+"""1 if the text is a think block and an answer block, and nothing else."""
+
+ACCURACY = Reward("accuracy", per_rollout(accuracy, compare=same_text))
+"""1 if the tagged answer is the row's, letter by letter."""
+
+
+def tiny(
+    world: str,
+    task: str,
+    rewards: tuple[Reward, ...] = (ACCURACY, FORMAT),
+    metric: Reward = ACCURACY,
+    *,
+    knobs: Mapping[str, Any] | None = None,
+    shift: Mapping[str, Any] | None = None,
+    others: tuple[Reward, ...] = (),
+    model: TextModel = TextModel(),
+    rows: int = 300,
+    **changes: Any,
+) -> Preset:
+    """A `tiny` preset: a zoo model, generated rows, minutes on a CPU.
+
+    world, task, knobs: the rows; shift: knobs that differ on the held-out rows. rewards: what is trained on. metric,
+    others: what is measured on `rows` held-out rows. changes: fields of the RL stage.
+    """
+    knobs = {"form": "think", **(knobs or {})}
+    held_out = {**knobs, **(shift or {})}
+    test = WorldRows(world, task, "test", held_out, size=rows)
+    sampling = changes.pop("sampling", Sampling(max_tokens=96))
+    stage = RL(
+        WorldRows(world, task, "train", knobs),
+        rewards,
+        sampling=sampling,
+        **{"steps": 100, "kl": KL(0.01), "optimizer": AdamW(lr=1e-4), **changes},
+    )
+    constants = tuple(forms.write(knobs["form"], answer) for answer in test.module.answers(task, **held_out))
+    greedy = Sampling(max_tokens=sampling.max_tokens, temperature=0.0)
+    evaluation = Evaluation(
+        test, metric, (*others, *(r for r in rewards if r.name != metric.name)), rows, greedy, constants=constants
+    )
+    return Preset(model, (stage,), evaluation)
+
+
+def paper(
+    model: TextModel,
+    data: Source | str,
+    rewards: tuple[Reward, ...],
+    metric: Reward,
+    *,
+    held_out: Source | None = None,
+    columns: Columns = Columns(),
+    rows: int = 500,
+    stand_in: str = "",
+    **changes: Any,
+) -> Preset:
+    """A `paper` preset: the published model and data, with the published settings as fields of the RL stage."""
+    train = FileRows(data, columns) if isinstance(data, str) else data
+    test = held_out or (FileRows(data, columns, split="test") if isinstance(data, str) else data)
+    sampling = changes.pop("sampling", Sampling(max_tokens=256))
+    stage = RL(train, rewards, sampling=sampling, **{"optimizer": AdamW(lr=1e-6), **changes})
+    greedy = Sampling(max_tokens=sampling.max_tokens, temperature=0.0)
+    return Preset(
+        model, (stage,), Evaluation(test, metric, rows=rows, sampling=greedy), save_every=50, stand_in=stand_in
+    )
