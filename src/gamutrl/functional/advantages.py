@@ -26,14 +26,16 @@ def group_normalize(
     eps: float = 1e-4,
     eps_inside: bool = False,
     singleton: Literal["zero", "raw", "nan"] = "zero",
+    flat: Literal["zero", "raw"] = "zero",
     clip: float | None = None,
 ) -> Tensor:
     """(reward - group mean) / deviation, `[R]` (GRPO, arXiv 2402.03300, section 4.1.1).
 
     scale: the deviation is that of the group, of the whole batch, or none is divided by (Dr. GRPO, arXiv 2503.20783).
     unbiased: divide the squares by n - 1, not n. eps: added to the deviation, or (eps_inside) to the variance under
-    the root. singleton: a group of one gets 0, keeps its raw reward (mean 0, deviation 1), or NaN. clip: bound on the
-    absolute advantage. Computed in float64, so that a group without spread gets exactly 0.
+    the root. singleton: a group of one gets 0, keeps its raw reward (mean 0, deviation 1), or NaN. flat: a group
+    without spread gets 0, or keeps its mean (Perception-R1). clip: bound on the absolute advantage. Computed in
+    float64, so that a group without spread gets exactly 0.
     """
     _check_vector(reward_R, group_R)
     reward = reward_R.double()
@@ -42,6 +44,8 @@ def group_normalize(
     alone = count == 1
     if singleton == "raw":
         mean = mean.masked_fill(alone, 0.0)
+    if flat == "raw":
+        mean = torch.where(group_variance(reward, group_R, unbiased) == 0, 0.0, mean)
     advantage = reward - mean
     if scale != "none":
         of_R = group_R if scale == "group" else torch.zeros_like(group_R)

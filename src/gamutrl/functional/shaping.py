@@ -62,6 +62,11 @@ def adapted_coefficient(value: float, current: float, target: float, pace: float
     return value * (1 + max(-0.2, min(0.2, current / target - 1)) * pace)
 
 
+def moving_average(average: Tensor, value: Tensor, decay: float) -> Tensor:
+    """decay · average + (1 - decay) · value, as it is done for each weight of a reference that follows the policy."""
+    return torch.lerp(value, average, decay)
+
+
 def schedule(
     start: float, end: float, progress: float, shape: Literal["constant", "linear", "cosine"] = "linear"
 ) -> float:
