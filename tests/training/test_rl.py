@@ -18,7 +18,6 @@ from safetensors.torch import load_file
 
 from gamutrl.core import Context, Sampling
 from gamutrl.rewards.base import Reward, per_rollout
-from gamutrl.rewards.table import RewardError
 from gamutrl.training.config import ConfigError, from_json, override, paths, to_json
 from gamutrl.training.defaults import KL, ClippedSurrogate, GroupAdvantage, KeepGroups, Reference
 from gamutrl.training.evaluation import Evaluation, best_constant, text_only
@@ -229,7 +228,7 @@ def raising(text: str, kind: int) -> float:
 
 
 def test_a_reward_that_raises_is_named_with_its_row(tmp_path):
-    with pytest.raises(RewardError, match=r"'bad'.*letters/0/"):
+    with pytest.raises(TrainingError, match=r"Step 0:.*'bad'.*letters/0/.*checkpoint"):
         train(preset(rewards=(Reward("bad", per_rollout(raising)),)), tmp_path / "run")
 
 

@@ -27,8 +27,8 @@ class Batch:
     prompt_R: which prompt a rollout answers, int64 `[R]`. group_R: which rollouts are compared, int64 `[R]`.
     mask_NT: True where the policy acted and may be trained, bool `[N, T]`.
     logp_sampled_NT: what sampling recorded. tensors: everything later steps attach, by axis-suffixed name.
-    reward_names: the K columns of `reward_RK`, in order. settings: what sampling used (checked before its
-    log-probabilities serve as the old ones). cache: whatever the policy keeps to score the rows without doing work
+    reward_names: the K columns of `reward_RK`, in order. info: what else is known, of the batch or (a list) of each
+    prompt: `media_size`, the sampling settings. cache: whatever the policy keeps to score the rows without doing work
     twice (processed media, prompt tokens); shared, not copied, by every batch taken from this one.
     """
 
@@ -202,7 +202,7 @@ class Batch:
             logp_sampled_NT=joined(lambda b: b.logp_sampled_NT, "logp_NT"),
             reward_names=batches[0].reward_names,
             tensors={k: joined(operator.methodcaller("__getitem__", k), k) for k in sorted(shared)},
-            info=batches[0].info,
+            info={key: _joined_info([batch.info.get(key) for batch in batches]) for key in batches[0].info},
         )
 
     # -- checks ---------------------------------------------------------------------------------------------------
@@ -227,6 +227,13 @@ def _axes(name: str) -> str:
     if "_" not in name or not axes.isupper():
         raise ValueError(f"A tensor's name must end in its axes (like reward_RK or logp_old_NT), not {name!r}.")
     return axes
+
+
+def _joined_info(values: list[Any]) -> Any:
+    """What is told a prompt at a time is joined; what is told of the whole batch is the first's."""
+    if all(isinstance(value, list) for value in values):
+        return [item for value in values for item in value]
+    return values[0]
 
 
 def _row_logp(rollout: Rollout, row: Row) -> Tensor:

@@ -19,7 +19,7 @@ from gamutrl.core import Batch, Context, Prompt, Sampling, Source
 from gamutrl.environments import Environment, SingleTurn
 from gamutrl.policies.base import Policy, Statistic
 from gamutrl.rewards.base import Reward
-from gamutrl.rewards.table import score, weighted_sum
+from gamutrl.rewards.table import RewardError, score, weighted_sum
 from gamutrl.training.defaults import (
     KL,
     ActionWeights,
@@ -129,7 +129,10 @@ class RL:
             with timer("rollout"), torch.no_grad():
                 sampled = self.rollout(self, prompts, context)
             with timer("score"), torch.no_grad():
-                scored = self.with_advantage(self.score(context, sampled), context)
+                try:
+                    scored = self.with_advantage(self.score(context, sampled), context)
+                except RewardError as error:
+                    raise session.fail(f"Step {context.step}: {error}") from error
                 batch = self.select(scored, context)
             if batch is not None:
                 break
