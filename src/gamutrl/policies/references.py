@@ -1,0 +1,78 @@
+"""References: named copies of the weights that train, each with its own rule of update."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+BASE = "base"
+
+
+class References:
+    """Copies of a module's trainable weights. Frozen weights are shared, and an adapter's "base" costs nothing."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.copies: dict[str, dict[str, Tensor]] = {}
+
+    @contextmanager
+    def use(self, name: str) -> Iterator[None]:
+        """Inside, the module has the copy's weights and makes no gradient."""
+        with torch.no_grad():
+            if name not in self.copies and name == BASE and hasattr(self.module, "disable_adapter"):
+                with self.module.disable_adapter():  # type: ignore[operator]
+                    yield
+                return
+            copy = self._copy(name)
+            own = {parameter: (parameter.data, copy[key]) for key, parameter in self._trained()}
+            try:
+                for parameter, (_, other) in own.items():
+                    parameter.data = other
+                yield
+            finally:
+                for parameter, (weights, _) in own.items():
+                    parameter.data = weights
+
+    def keep(self, name: str) -> None:
+        self.copies[name] = {key: parameter.detach().clone() for key, parameter in self._trained()}
+
+    @torch.no_grad()
+    def update(self, name: str, decay: float) -> None:
+        """copy ← decay · copy + (1 − decay) · weights of now."""
+        copy = self._copy(name)
+        for key, parameter in self._trained():
+            copy[key].lerp_(parameter.detach(), 1 - decay) if decay else copy[key].copy_(parameter.detach())
+
+    def state_dict(self) -> dict[str, Tensor]:
+        state = {f"weights/{key}": parameter.detach() for key, parameter in self._trained()}
+        for name, copy in self.copies.items():
+            state |= {f"reference/{name}/{key}": tensor for key, tensor in copy.items()}
+        return state
+
+    @torch.no_grad()
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Raises KeyError if the state is of a module with other trainable weights."""
+        own = dict(self._trained())
+        given = {key.removeprefix("weights/") for key in state if key.startswith("weights/")}
+        if given != set(own):
+            odd = sorted(given ^ set(own))[:3]
+            raise KeyError(f"The state does not belong to this policy: only one of them has {', '.join(odd)}, ….")
+        for key, parameter in own.items():
+            parameter.copy_(state[f"weights/{key}"])
+        self.copies = {}
+        for key, tensor in state.items():
+            if key.startswith("reference/"):
+                _, name, weight = key.split("/", 2)
+                self.copies.setdefault(name, {})[weight] = tensor.detach().clone().to(own[weight].device)
+
+    def _trained(self) -> Iterator[tuple[str, nn.Parameter]]:
+        return ((key, parameter) for key, parameter in self.module.named_parameters() if parameter.requires_grad)
+
+    def _copy(self, name: str) -> dict[str, Tensor]:
+        if name not in self.copies:
+            have = ", ".join(self.copies) or "none"
+            raise KeyError(f"There is no reference {name!r} (there are: {have}); call keep_reference({name!r}) first.")
+        return self.copies[name]

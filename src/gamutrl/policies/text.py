@@ -1,0 +1,275 @@
+"""The text policy: any Hugging Face image-text-to-text model, acting by text tokens.
+
+Prompts are prefilled once for their group when sampling and packed once for it when scoring; both are exact, so what
+sampling recorded is what scoring finds (`exact`). A model that can't be run so is sampled and scored row by row.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, ProcessorMixin
+
+from gamutrl.core import Batch, Prompt, Rollout, Sampling, Turn
+from gamutrl.environments import Environment
+from gamutrl.policies import scoring
+from gamutrl.policies.base import Statistic
+from gamutrl.policies.families import Backbone
+from gamutrl.policies.generation import Engine, Native
+from gamutrl.policies.loading import load
+from gamutrl.policies.models import Lora
+from gamutrl.policies.packing import Rows, Sequence_, embedded, packs
+from gamutrl.policies.references import References
+from gamutrl.policies.rollouts import converse, spell
+from gamutrl.policies.segments import Segment, Segments
+
+
+class TextPolicy:
+    """A vision-language model that acts by text.
+
+    module: the model (with adapters, a `PeftModel`). max_prompt_tokens: a longer prompt is an error, or is dropped with
+    `on_long_prompt="drop"`; it is never cut. tokens_per_pass: how many tokens one forward pass takes at most (a prompt
+    with its rollouts is never split).
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        processor: ProcessorMixin,
+        *,
+        max_prompt_tokens: int | None = None,
+        on_long_prompt: Literal["fail", "drop"] = "fail",
+        tokens_per_pass: int = 2**16,
+    ) -> None:
+        self.module, self.processor = module, processor
+        self.model: PreTrainedModel = module.get_base_model() if hasattr(module, "get_base_model") else module  # type: ignore[operator,assignment]
+        self.model.eval()
+        self.backbone = Backbone(self.model)
+        self.segments = Segments(processor, self.backbone)
+        self.references = References(module)
+        self.max_prompt_tokens, self.on_long_prompt = max_prompt_tokens, on_long_prompt
+        self.tokens_per_pass = tokens_per_pass
+        self.max_tokens = int(getattr(self.backbone.text_config, "max_position_embeddings", 0) or 2**31)
+
+    @classmethod
+    def load(
+        cls,
+        name_or_path: str | Path,
+        *,
+        dtype: str | torch.dtype = "auto",
+        device: str | torch.device = "auto",
+        lora: Lora | None = None,
+        freeze: Sequence[str] = (),
+        max_prompt_tokens: int | None = None,
+        on_long_prompt: Literal["fail", "drop"] = "fail",
+        gradient_checkpointing: bool = False,
+    ) -> TextPolicy:
+        """A hub id or a folder to a policy. freeze: "vision", "connector", "language": what does not train."""
+        module, processor = load(name_or_path, dtype=dtype, device=device, lora=lora)
+        policy = cls(module, processor, max_prompt_tokens=max_prompt_tokens, on_long_prompt=on_long_prompt)
+        for part in freeze:
+            for parameter in policy.backbone.part(part):
+                parameter.requires_grad_(False)
+        if gradient_checkpointing:
+            policy.backbone.checkpoint_layers()
+        return policy
+
+    # -- what it is -----------------------------------------------------------------------------------------------
+
+    @property
+    def tokenizer(self) -> Any:
+        return self.segments.tokenizer
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The kinds of message part that it takes."""
+        return self.segments.kinds
+
+    @property
+    def exact(self) -> bool:
+        """Whether what sampling records is what `log_probs` finds (both run the same model in the same arithmetic)."""
+        return True
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        return (parameter for parameter in self.module.parameters() if parameter.requires_grad)
+
+    # -- acting ---------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def rollout(
+        self,
+        prompts: Sequence[Prompt],
+        group_size: int,
+        environment: Environment,
+        sampling: Sampling,
+        *,
+        seed: int,
+    ) -> Batch:
+        """`group_size` rollouts of each prompt. What a row samples depends on the seed, its id and its number only.
+
+        Raises ValueError, naming the row, for a prompt that the model can't take or that is too long.
+        """
+        kept = [(prompt, segment) for prompt in prompts if (segment := self._segment(prompt, sampling)) is not None]
+        prompts, begun = [prompt for prompt, _ in kept], [segment for _, segment in kept]
+        rollouts = []
+        if prompts:
+            rollouts = converse(
+                self._engine(),
+                self.segments,
+                prompts,
+                begun,
+                group_size,
+                environment,
+                sampling,
+                seed,
+                self.max_tokens,
+            )
+        batch = Batch.of(prompts, rollouts, [p for p in range(len(prompts)) for _ in range(group_size)])
+        batch.info["sampling"] = sampling
+        batch.info["media_size"] = [segment.sizes for segment in begun]
+        cache = Rows(batch, self.segments).cache
+        cache.update({(prompt, sampling.prefill): segment for prompt, segment in kept})
+        return batch
+
+    def demonstrated(self, prompts: Sequence[Prompt], texts: Sequence[str]) -> Batch:
+        """One rollout a prompt, whose actions are the given assistant text and the token that ends a turn."""
+        end = torch.tensor([self.segments.end])
+        rollouts = []
+        for prompt, said in zip(prompts, texts):
+            tokens = torch.cat([self.segments.tokens_of(said), end])
+            text, raw, char_of = spell(self.tokenizer, tokens)
+            turn = Turn(text, raw, tokens, torch.zeros(len(tokens)), char_of, exact=False)
+            rollouts.append(Rollout(prompt, [turn], output=text))
+        return Batch.of(prompts, rollouts, list(range(len(prompts))))
+
+    def _segment(self, prompt: Prompt, sampling: Sampling) -> Segment | None:
+        row = prompt.id or "a prompt without an id"
+        try:
+            segment = self.segments.prompt(prompt.messages, sampling.prefill)
+        except Exception as error:
+            raise ValueError(f"Row {row} can't be made a prompt: {error}") from error
+        most = self.max_prompt_tokens or self.max_tokens - 1
+        if len(segment) <= most:
+            return segment
+        if self.on_long_prompt == "drop":
+            warnings.warn(f"Row {row} is dropped: {len(segment)} prompt tokens, over {most}.", stacklevel=3)
+            return None
+        raise ValueError(
+            f"Row {row} has {len(segment)} prompt tokens, over the limit of {most}. Raise max_prompt_tokens, make its "
+            "media smaller, or drop such rows (on_long_prompt='drop'); prompts are never cut."
+        )
+
+    def _engine(self) -> Engine:
+        return Native(self.backbone, self.segments, self._tower_fixed, self.tokens_per_pass)
+
+    @property
+    def _tower_fixed(self) -> bool:
+        """Whether encoded media stay what they are while the policy trains, in its references too."""
+        parts = self.backbone.part("vision") + self.backbone.part("connector")
+        return not any(parameter.requires_grad for parameter in parts)
+
+    # -- scoring --------------------------------------------------------------------------------------------------
+
+    @overload
+    def log_probs(self, batch: Batch) -> Tensor: ...
+
+    @overload
+    def log_probs(self, batch: Batch, statistics: Mapping[str, Statistic]) -> tuple[Tensor, dict[str, Tensor]]: ...
+
+    def log_probs(
+        self, batch: Batch, statistics: Mapping[str, Statistic] | None = None
+    ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
+        """Log-probabilities of the rows' actions, `logp_NT` float32, differentiable; 0 where the mask is False.
+
+        With `statistics` (full-vocabulary functions, see `Statistic`; `scoring.entropy` is one), the pair of it and
+        `{name: value_NT}`.
+        """
+        device = self.backbone.device
+        out = torch.zeros(batch.mask_NT.shape, device=device)
+        found = {name: torch.zeros(batch.mask_NT.shape, device=device) for name in statistics or {}}
+        temperature_NT = _temperatures(batch).to(device)
+        target_NT = _targets(batch).to(device)
+        mask_NT = batch.mask_NT.to(device)
+        head, banned = self.backbone.logits, torch.tensor(self.segments.banned, dtype=torch.long, device=device)
+        for rows, hidden_NTD in self._hidden(Rows(batch, self.segments).sequences()):
+            index = torch.tensor(rows, device=device)
+            width = hidden_NTD.shape[1]
+            mask, target, temperature = mask_NT[index, :width], target_NT[index, :width], temperature_NT[index, :width]
+            logp = scoring.log_probs(
+                hidden_NTD[mask], target[mask], temperature[mask], head, banned, self.backbone.vocabulary
+            )
+            where = (index[:, None].expand_as(mask)[mask], mask.nonzero()[:, 1])
+            out = out.index_put(where, logp)
+            if statistics:
+                group = batch.group_N.to(device)[index]
+                groups = [(group == g).nonzero().flatten() for g in group.unique()]
+                values = scoring.statistics(
+                    hidden_NTD, mask, temperature, groups, statistics, head, banned, self.backbone.vocabulary
+                )
+                for name, value in values.items():
+                    found[name] = found[name].index_put(where, value[mask])
+        return (out, found) if statistics is not None else out
+
+    def _hidden(self, sequences: Sequence[Sequence_]) -> Iterator[tuple[list[int], Tensor]]:
+        """Row numbers with the hidden states `[N, T, D]` that predict their actions."""
+        keep = self._tower_fixed
+        for pack in packs(sequences, self.tokens_per_pass, self.backbone):
+            embeds, deep = embedded(self.backbone, pack.tokens_L, pack.segments, pack.starts, keep)
+            hidden = self.backbone.hidden(embeds, pack.position_AL[:, None], pack.layout, deep)[0]
+            yield pack.rows, hidden[pack.source_NT.to(hidden.device)]
+
+    # -- references, weights --------------------------------------------------------------------------------------
+
+    def reference(self, name: str) -> AbstractContextManager[None]:
+        """Inside, the policy acts and scores as its named copy, without gradient."""
+        return self.references.use(name)
+
+    def keep_reference(self, name: str) -> None:
+        self.references.keep(name)
+
+    def update_reference(self, name: str, decay: float = 0.0) -> None:
+        self.references.update(name, decay)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What trains, and the named copies: one flat dictionary of tensors."""
+        return self.references.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        self.references.load_state_dict(state)
+
+    def save(self, folder: Path | str) -> None:
+        """Weights as safetensors, with all that `load` needs to find them again."""
+        self.module.save_pretrained(folder)  # type: ignore[operator]
+        self.processor.save_pretrained(folder)
+
+
+def _temperatures(batch: Batch) -> Tensor:
+    rows = [
+        torch.cat([torch.full((len(turn),), turn.temperature) for turn in _turns(batch, n)])
+        for n in range(len(batch.rows))
+    ]
+    return _padded(rows, batch, 1.0)
+
+
+def _targets(batch: Batch) -> Tensor:
+    rows = [torch.cat([turn.tokens_T for turn in _turns(batch, n)]).long() for n in range(len(batch.rows))]
+    return _padded(rows, batch, 0)
+
+
+def _turns(batch: Batch, n: int) -> list[Any]:
+    row = batch.rows[n]
+    return [batch.rollouts[row.rollout].turns[t] for t in row.turns]
+
+
+def _padded(rows: list[Tensor], batch: Batch, fill: float) -> Tensor:
+    kind = rows[0].dtype if rows else torch.float32
+    out = torch.full(batch.mask_NT.shape, fill, dtype=kind)
+    for n, row in enumerate(rows):
+        out[n, : len(row)] = row
+    return out
