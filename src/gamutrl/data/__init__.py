@@ -5,7 +5,7 @@ from gamutrl.data.columns import Columns
 from gamutrl.data.media import MediaOptions
 from gamutrl.data.orders import Between, Gaussian, Ordered, Pools, Shuffled, Spread
 from gamutrl.data.problems import BadRow, DataError, Problem
-from gamutrl.data.rows import FileRows
+from gamutrl.data.rows import FileRows, train_and_test
 from gamutrl.data.selectors import as_text
 from gamutrl.data.sources import Ahead, Changed, InMemory, Mixture, Repeat, Stages, WorldRows, take
 
@@ -32,4 +32,5 @@ __all__ = [
     "WorldRows",
     "as_text",
     "take",
+    "train_and_test",
 ]

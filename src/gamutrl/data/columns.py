@@ -87,15 +87,18 @@ class Columns:
                 f"Nothing tells what to ask: the columns are {', '.join(present) or 'none'}. "
                 "Name one, or write a question: --columns 'prompt=\"What is {name}?\",image=…,answer=…'."
             )
-        columns.check(present)
+        for name in columns.roles(present):
+            if name not in present:
+                raise missing_column(name, present)
         return columns
 
-    def check(self, present: Collection[str]) -> None:
-        """Raise `DataError` for the first column that a part reads and the data lacks."""
+    def roles(self, present: Collection[str]) -> dict[str, list[str]]:
+        """The columns that the mapping reads, each with the parts it serves."""
+        roles: dict[str, list[str]] = {}
         for part, value in self.parts().items():
-            for name in reads(value, present, literal=part in _LITERAL):
-                if name not in present:
-                    raise missing_column(name, present)
+            for name in reads(value, present, literal=part in LITERAL):
+                roles.setdefault(name, []).append(part)
+        return roles
 
     def parts(self) -> dict[str, str]:
         """Every part that is set, the extra ones too; joined media as `image`, `image+2`, …"""
@@ -127,7 +130,8 @@ def reads(text: str, present: Collection[str], *, literal: bool = False) -> list
     return [selector(text).column]
 
 
-_LITERAL = ("prompt", "system", "completion")
+LITERAL = ("prompt", "system", "completion")
+"""The parts in which a text with a blank in it stands for itself."""
 
 
 def _is_template(text: str, literal: bool) -> bool:

@@ -10,7 +10,6 @@ from typing import Any
 from PIL import Image
 
 from gamutrl.core import Part, Prompt, Source
-from gamutrl.data.columns import reads
 from gamutrl.data.media import even_indices
 from gamutrl.data.problems import BadRow, Problem
 from gamutrl.data.rows import FileRows
@@ -96,22 +95,12 @@ def _of_file(source: FileRows, count: int) -> Description:
             continue
         example = example or prompt
         seen.append(row_info(prompt))
-    part_of = {} if opened.written else _parts(source)
+    roles = {} if opened.written else opened.columns.roles(opened.types)
     columns = tuple(
-        ColumnInfo(name, holds, part_of.get(name, ""), _short((example.columns if example else {}).get(name)))
+        ColumnInfo(name, holds, ", ".join(roles.get(name, ())), _short((example.columns if example else {}).get(name)))
         for name, holds in opened.types.items()
     )
     return Description(_name(source), len(source), columns, tuple(seen), source.problems, tuple(_notes(source)))
-
-
-def _parts(source: FileRows) -> dict[str, str]:
-    """Which part each column plays."""
-    types = source.opened.types
-    parts: dict[str, str] = {}
-    for part, value in source.opened.columns.parts().items():
-        for name in reads(value, types, literal=True):
-            parts[name] = f"{parts[name]}, {part}" if name in parts else part
-    return parts
 
 
 def _notes(source: FileRows) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from gamutrl.core import Message, Part, Prompt, text
-from gamutrl.data.columns import Columns, value_of
+from gamutrl.data.columns import LITERAL, Columns, value_of
 from gamutrl.data.media import MediaOptions, decode_image, located
 from gamutrl.data.problems import BadRow
 from gamutrl.data.selectors import as_text
@@ -41,10 +41,7 @@ def reader(columns: Columns, present: Collection[str], heavy: Collection[str] = 
     the completion; columns of bytes (`heavy`) are left out, because rewards and logs have no use for them.
     """
     columns = columns.resolved(present)
-    parts = {
-        name: value_of(value, present, literal=name in ("prompt", "system", "completion"))
-        for name, value in columns.parts().items()
-    }
+    parts = {name: value_of(value, present, literal=name in LITERAL) for name, value in columns.parts().items()}
     extra = [name for name, _ in columns.extra]
     media = {
         kind: [value for name, value in parts.items() if name.partition("+")[0] == kind]

@@ -81,7 +81,7 @@ class Opened:
         wanted = set(places.tolist())
         values = []
         for place, (table, row) in enumerate(self._rows()):
-            if place not in wanted:
+            if place not in wanted or isinstance(row, BadRow):
                 continue
             if get is None:
                 values.append(self._read(table, row).answer)

@@ -101,6 +101,12 @@ class FileRows:
         return places
 
 
+def train_and_test(path: str, columns: str = "", **settings: Any) -> tuple[FileRows, FileRows]:
+    """The two sides of data, as `--data` and `--columns` name them; `settings` are further fields of `FileRows`."""
+    mapping = Columns.parse(columns)
+    return (FileRows(path, mapping, "train", **settings), FileRows(path, mapping, "test", **settings))
+
+
 def held_out(places: np.ndarray, groups: Sequence[Any] | None, share: float, seed: int) -> np.ndarray:
     """Which rows are held out, bool: whole groups in an order drawn by `seed`, until `share` of the rows is reached.
 
