@@ -167,9 +167,21 @@ def geometric_mean_surrogate(
 def quadratic_surrogate(
     log_ratio_NT: Tensor, advantage_NT: Tensor, epsilon: float, weight_NT: Tensor | float = 1.0
 ) -> Tensor:
-    """-A · ratio + |A| · w · (ratio - 1)² / (2 ε): a penalty in place of the clip (DRPO, as in UniRL)."""
-    ratio = log_ratio_NT.exp()
-    return -advantage_NT * ratio + advantage_NT.abs() * weight_NT * (ratio - 1).square() / (2 * epsilon)
+    """-A · ratio plus `quadratic_penalty`, in place of the clip (DRPO, as in UniRL)."""
+    penalty = quadratic_penalty(log_ratio_NT, advantage_NT, epsilon, weight_NT)
+    return unclipped_surrogate(log_ratio_NT, advantage_NT) + penalty
+
+
+def quadratic_penalty(
+    log_ratio_NT: Tensor, advantage_NT: Tensor, epsilon: float, weight_NT: Tensor | float = 1.0
+) -> Tensor:
+    """|A| · w · (ratio - 1)² / (2 ε)."""
+    return advantage_NT.abs() * weight_NT * (log_ratio_NT.exp() - 1).square() / (2 * epsilon)
+
+
+def outward(log_ratio: Tensor, advantage: Tensor) -> Tensor:
+    """Whether an action has already moved the way its advantage pushes it, bool."""
+    return ((log_ratio > 0) & (advantage > 0)) | ((log_ratio < 0) & (advantage < 0))
 
 
 def direct_reward(logp_NT: Tensor, log_ratio_NT: Tensor, advantage_NT: Tensor, beta: float = 0.1) -> Tensor:
