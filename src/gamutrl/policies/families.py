@@ -44,8 +44,9 @@ class Backbone:
         self.media_names = self._parameters("get_image_features") | self._parameters("get_video_features")
         self.media_names |= self._parameters("get_rope_index") - {"input_ids", "mm_token_type_ids"}
         self.axes = 3 if hasattr(self.base, "get_rope_index") else 1
+        self.forward_names = set(inspect.signature(type(self.base).forward).parameters)
         # Only Gemma 3's family tells its mask which tokens are pictures: they see each other both ways.
-        self.blocks = "token_type_ids" in inspect.signature(type(self.base).forward).parameters
+        self.blocks = "token_type_ids" in self.forward_names
         eos = model.generation_config.eos_token_id if model.generation_config is not None else None
         self.generation_eos: set[int] = set(eos) if isinstance(eos, list) else {eos} - {None}
         self.reason = self._why_not()

@@ -70,14 +70,14 @@ class Native:
                 prompt.features = None
         prompt_N = torch.tensor(list(prompt_R), dtype=torch.long, device=device)
         self.block = self.backbone.blocks and any(prompt.placed for prompt in prompts)
-        block = torch.cat([prompt.block_L() for prompt in prompts]).to(device) if self.block else None
+        block = torch.cat([prompt.block_L for prompt in prompts]).to(device) if self.block else None
         self.cache = Cached.of_prompts(kept, [len(prompt) for prompt in prompts], prompt_N, room, block)
         self.number = list(range(len(prompt_R)))
         self.last = torch.cat(lasts)[prompt_N]
         self.length = torch.tensor([len(prompt) for prompt in prompts], device=device)[prompt_N]
         self.reached = torch.tensor([prompt.span for prompt in prompts], device=device)[prompt_N]
         self.unsaid: dict[int, int] = {}
-        self.pictures = 1 + max((int(p.block_L().max()) for p in prompts if len(p)), default=0)
+        self.pictures = max((prompt.pictures for prompt in prompts), default=0)
 
     def decode(
         self, rollouts: Sequence[int], uniform: Tensor, sampling: Sampling, ended: Callable[[int, Sampled], bool]
@@ -92,7 +92,7 @@ class Native:
         logp_NT = torch.zeros(len(self.number), sampling.max_tokens, device=device)
         live, waiting = set(rows), set(range(len(self.number))) - set(rows)
         gone: set[int] = set()
-        stops = [_Stop(sampling.stop, self.segments.tokenizer) for _ in self.number] if sampling.stop else []
+        stops = [Stop(sampling.stop, self.segments.tokenizer) for _ in self.number] if sampling.stop else []
         hidden = self.last
         for step in range(sampling.max_tokens):
             logits = scored(self.backbone.logits(hidden), sampling.score_temperature, self.banned)
@@ -159,9 +159,8 @@ class Native:
                 tokens[i, place:end] = segment.tokens_L
                 position[:, i, place:end] = segment.position_AL + reached
                 index[i, place:end] = torch.arange(place, end) + length
-                own = segment.block_L()
-                block[i, place:end] = torch.where(own >= 0, own + self.pictures, own)
-                self.pictures += int(own.max()) + 1
+                block[i, place:end] = torch.where(segment.block_L >= 0, segment.block_L + self.pictures, -1)
+                self.pictures += segment.pictures
                 places.append((segment, i * width + place))
                 place, reached = end, reached + segment.span
             self.reached[rows[i]], self.length[rows[i]] = reached, length + place
@@ -192,7 +191,7 @@ class Native:
         tokens = torch.cat([prompt.tokens_L for prompt in prompts]).to(device)
         position = torch.cat([prompt.position_AL for prompt in prompts], dim=1).to(device)
         blocks = self.backbone.blocks and any(prompt.placed for prompt in prompts)
-        block = torch.cat([prompt.block_L() for prompt in prompts]).to(device) if blocks else None
+        block = torch.cat([prompt.block_L for prompt in prompts]).to(device) if blocks else None
         kept: dict[int, tuple[Tensor, Tensor]] = {}
         layout = Packed(lengths, [], [], block, device, kept)
         embeds, deep = embedded(self.backbone, tokens, prompts, [0, *ends[:-1].tolist()], True)
@@ -219,7 +218,7 @@ class Native:
         self.last = self.last[index]
 
 
-class _Stop:
+class Stop:
     """Listens for stop strings in the last few tokens of a turn."""
 
     def __init__(self, strings: Sequence[str], tokenizer: Any) -> None:

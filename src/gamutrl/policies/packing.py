@@ -129,17 +129,17 @@ def pack(sequences: Sequence[Sequence_], rows: Sequence[int], backbone: Backbone
 
     tokens = [prompt.tokens_L for prompt in prompts]
     positions = [prompt.position_AL for prompt in prompts]
-    blocks = [prompt.block_L() for prompt in prompts]
+    blocks = [prompt.block_L for prompt in prompts]
     segments, starts = list(prompts), prompt_starts[:-1]
     sources: list[Tensor] = []
     for n, length, start in zip(rows, lengths, row_starts):
         sequence = sequences[n]
-        reached = sequence.prompt.span
+        reached, pictures = sequence.prompt.span, sequence.prompt.pictures
         row_positions, row_blocks, place = [], [], start
         for segment in sequence.rest:
             row_positions.append(segment.position_AL + reached)
-            row_blocks.append(segment.block_L())
-            reached += segment.span
+            row_blocks.append(torch.where(segment.block_L >= 0, segment.block_L + pictures, -1))
+            reached, pictures = reached + segment.span, pictures + segment.pictures
             segments.append(segment)
             starts.append(place)
             place += len(segment)

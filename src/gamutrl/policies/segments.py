@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -49,16 +50,22 @@ class Segment:
     def __len__(self) -> int:
         return len(self.tokens_L)
 
-    @property
+    @cached_property
     def placed(self) -> int:
         """How many tokens are media's."""
         return int((self.kind_L != TEXT).sum())
 
+    @cached_property
     def block_L(self) -> Tensor:
         """For each token the number of its picture in this segment, -1 for text."""
         picture = self.kind_L != TEXT
         begins = picture & ~torch.nn.functional.pad(picture, (1, 0))[:-1]
         return torch.where(picture, begins.long().cumsum(0) - 1, -1)
+
+    @cached_property
+    def pictures(self) -> int:
+        """How many pictures it has (neighbours without text between them are one)."""
+        return int(self.block_L.max()) + 1 if len(self) else 0
 
 
 class Segments:

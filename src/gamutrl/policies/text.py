@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -18,13 +19,14 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from gamutrl.core import Batch, Prompt, Rollout, Sampling, Turn
 from gamutrl.environments import Environment
-from gamutrl.policies import scoring
+from gamutrl.policies import plain, scoring
 from gamutrl.policies.base import Statistic
 from gamutrl.policies.families import Backbone
 from gamutrl.policies.generation import Engine, Native
 from gamutrl.policies.loading import load
 from gamutrl.policies.models import Lora
 from gamutrl.policies.packing import Rows, Sequence_, embedded, packs
+from gamutrl.policies.plain import Plain
 from gamutrl.policies.references import References
 from gamutrl.policies.rollouts import converse, spell
 from gamutrl.policies.segments import Segment, Segments
@@ -93,8 +95,8 @@ class TextPolicy:
 
     @property
     def exact(self) -> bool:
-        """Whether what sampling records is what `log_probs` finds (both run the same model in the same arithmetic)."""
-        return True
+        """Whether what sampling records is what `log_probs` finds: both share prompts, in the same arithmetic."""
+        return self._packs
 
     def parameters(self) -> Iterator[nn.Parameter]:
         return (parameter for parameter in self.module.parameters() if parameter.requires_grad)
@@ -166,7 +168,21 @@ class TextPolicy:
         )
 
     def _engine(self) -> Engine:
-        return Native(self.backbone, self.segments, self._tower_fixed, self.tokens_per_pass)
+        if self._packs:
+            return Native(self.backbone, self.segments, self._tower_fixed, self.tokens_per_pass)
+        return Plain(self.backbone, self.segments)
+
+    @cached_property
+    def _packs(self) -> bool:
+        """Whether prompts are shared; tried out on this model before the first use, and said once if not."""
+        reason = self.backbone.reason or plain.disagreement(self.backbone, self.segments)
+        if reason is not None:
+            name = type(self.model).__name__
+            warnings.warn(
+                f"{name} can't share a prompt within its group: {reason}. Each rollout is run by itself, slower.",
+                stacklevel=4,
+            )
+        return reason is None
 
     @property
     def _tower_fixed(self) -> bool:
@@ -218,6 +234,9 @@ class TextPolicy:
 
     def _hidden(self, sequences: Sequence[Sequence_]) -> Iterator[tuple[list[int], Tensor]]:
         """Row numbers with the hidden states `[N, T, D]` that predict their actions."""
+        if not self._packs:
+            yield from plain.hidden(self.backbone, sequences)
+            return
         keep = self._tower_fixed
         for pack in packs(sequences, self.tokens_per_pass, self.backbone):
             embeds, deep = embedded(self.backbone, pack.tokens_L, pack.segments, pack.starts, keep)
