@@ -57,7 +57,7 @@ def typed_accuracy(
 ) -> float | None:
     """`accuracy` with the comparison for the row's `problem_type`; None (does not apply) for a type that has none.
 
-    Video-R1's line of work: `compare=VIDEO_R1_TYPES`.
+    Video-R1's line of work: `compare=PROBLEM_TYPES`.
     """
     chosen = compare.get(problem_type, default)
     return None if chosen is None else accuracy(text, answer, compare=chosen, **reading)
@@ -71,13 +71,14 @@ def same_text(given: str, truth: Any, *, ignore_case: bool = False, ignore: str 
     return float(_plain(given, ignore_case, ignore) == _plain(str(truth), ignore_case, ignore))
 
 
-def contains(given: str, truth: Any, *, either: bool = False, ignore: str = " _") -> float:
+def contains(given: str, truth: Any, *, either: bool = False, ignore: str = " _", empty: bool = False) -> float:
     """1 if the answer contains the truth (or, `either`, the truth the answer), case and `ignore` aside.
 
-    An empty text contains and is contained in nothing. Visual-RFT compares class names so.
+    empty: whether an empty text is contained in every other (as released) or in none. Visual-RFT compares class names
+    so.
     """
     one, other = _plain(given, True, ignore), _plain(str(truth), True, ignore)
-    return float(bool(one and other) and (other in one or (either and one in other)))
+    return float((empty or bool(one and other)) and (other in one or (either and one in other)))
 
 
 def edit_similarity(given: str, truth: Any, *, kind: Literal["levenshtein", "indel"] = "levenshtein") -> float:
@@ -140,8 +141,13 @@ def number_in(text: str, *, which: Literal["first", "last"] = "first") -> float 
     return value / 100 if value is not None and found.endswith("%") else value
 
 
-def same_number(given: str, truth: Any, *, decimals: int | None = 2) -> float:
-    """1 if both are the same number, after rounding to so many decimals (None: exactly)."""
+def same_number(given: str, truth: Any, *, decimals: int | None = 2, same_style: bool = False) -> float:
+    """1 if both are the same number, after rounding to so many decimals (None: exactly).
+
+    same_style: one written with a point or comma and one without are not the same (released Video-R1).
+    """
+    if same_style and any(c in given for c in ".,") != any(c in str(truth) for c in ".,"):
+        return 0.0
     one, other = to_number(given), to_number(truth)
     if one is None or other is None:
         return 0.0
@@ -175,6 +181,12 @@ def choice_in(text: str, letters: str = "ABCDEFGH") -> str | None:
     return match[0] if match else None
 
 
+def first_of(text: str, words: tuple[str, ...]) -> str | None:
+    """Whichever of the words occurs first in a text, even inside another word; None if none does."""
+    places = {word: place for word in words if (place := text.find(word)) >= 0}
+    return min(places, key=lambda word: places[word]) if places else None
+
+
 def subset_share(given: str, truth: Any, *, partial: bool = True) -> float:
     """|given| / |truth| for comma-separated options, 0 as soon as one is wrong (TW-GRPO, 2505.24718).
 
@@ -196,7 +208,7 @@ def _options(text: str) -> set[str]:
     return {part.replace(" ", "") for part in text.split(",") if part.strip()}
 
 
-VIDEO_R1_TYPES: Mapping[str, Compare] = {
+PROBLEM_TYPES: Mapping[str, Compare] = {
     "multiple choice": same_choice,
     "numerical": same_number,
     "OCR": word_accuracy,

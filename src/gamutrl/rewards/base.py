@@ -81,6 +81,6 @@ def media_frames(batch: Batch) -> dict[str, list[Any]]:
     sizes = batch.info.get("media_size") or [()] * len(batch.prompts)
     first = [sizes[p][0] if sizes[p] else None for p in batch.prompt_R.tolist()]
     return {
-        "frame": [size and size.input for size in first],
+        "frame": [size and size.model for size in first],
         "answer_frame": [size and size.original for size in first],
     }

@@ -8,12 +8,16 @@ from typing import Any, Literal
 from torch import Tensor
 
 from gamutrl.functional.geometry import as_boxes, box_iou
-from gamutrl.functional.matching import COCO_THRESHOLDS, average_precision, by_prediction, hungarian
+from gamutrl.functional.matching import COCO_THRESHOLDS, average_precision, best_pair_first, by_prediction, hungarian
 from gamutrl.rewards.parsing import Detection, boxes_in, detections
 from gamutrl.rewards.tags import Tag, tag_text
 
 Size = Sequence[float]
 """The frame that coordinates are measured in: `(width, height)` in pixels, `(1, 1)` for fractions, `(1000, 1000)`."""
+
+Read = Callable[[str], list[Detection] | None]
+"""How the boxes of a completion are found: `in_answer` with its options, `boxes_in` for the whole text. None is no
+answer, which scores 0, while an empty list says that there is no such object."""
 
 Overlap = Callable[[Any, Any], Tensor]
 """`(a_N4, b_M4) -> overlap_NM`: `box_iou` with its conventions, `box_giou`."""
@@ -27,15 +31,17 @@ def to_frame(box_N4: Any, source: Size | None, target: Size | None) -> Tensor:
     return box_N4 * (as_boxes([*target, *target]) / as_boxes([*source, *source]))
 
 
-def predicted(
+def in_answer(
     text: str,
+    tag: Tag = "answer",
     *,
-    tag: Tag | None = "answer",
     which: Literal["first", "last"] = "first",
-    missing: Literal["empty", "whole"] = "empty",
-) -> list[Detection]:
-    """The boxes that a completion gives as its answer; `tag=None` reads the whole text."""
-    return boxes_in(text if tag is None else tag_text(text, tag, which=which, missing=missing))
+    missing: Literal["empty", "whole"] | None = None,
+    multiline: bool = True,
+) -> list[Detection] | None:
+    """The boxes that a completion gives as its tagged answer; None where it gives no answer."""
+    given = tag_text(text, tag, which=which, missing=missing, multiline=multiline)
+    return None if given is None else boxes_in(given)
 
 
 def box_score(
@@ -44,8 +50,7 @@ def box_score(
     frame: Size | None = None,
     answer_frame: Size | None = None,
     *,
-    tag: Tag | None = "answer",
-    which: Literal["first", "last"] = "first",
+    read: Read = in_answer,
     overlap: Overlap = box_iou,
     power: float = 1.0,
     at_least: float | None = None,
@@ -54,7 +59,7 @@ def box_score(
 
     frame, answer_frame: what the two are measured in, where it is not the same. VLM-R1 (power 1), Perception-R1 (2).
     """
-    found, true = predicted(text, tag=tag, which=which), detections(answer)
+    found, true = read(text), detections(answer)
     if not found or not true:
         return 0.0
     value = float(overlap(to_frame(found[0].box, frame, answer_frame), true[0].box))
@@ -67,7 +72,7 @@ def detection_iou(
     frame: Size | None = None,
     answer_frame: Size | None = None,
     *,
-    tag: Tag | None = "answer",
+    read: Read = in_answer,
     above: float = 0.5,
     labels: bool = False,
     overlap: Overlap = box_iou,
@@ -78,9 +83,10 @@ def detection_iou(
     counts once. labels: only boxes of one label are paired. No object and none found is 1. Source: Visual-RFT
     (2503.01785).
     """
-    found, true = distinct(predicted(text, tag=tag)), detections(answer)
+    found, true = read(text), detections(answer)
     if not found or not true:
-        return float(not found and not true)
+        return float(found == [] and not true)
+    found = distinct(found)
     iou_NM = overlap(to_frame([d.box for d in found], frame, answer_frame), [d.box for d in true])
     pairs = by_prediction(iou_NM, (iou_NM > above) & _same_label(found, true, labels), _surest_first(found))
     return float(iou_NM[pairs[:, 0], pairs[:, 1]].sum()) / max(len(found), len(true))
@@ -92,14 +98,15 @@ def detection_hits(
     frame: Size | None = None,
     answer_frame: Size | None = None,
     *,
-    tag: Tag | None = "answer",
+    read: Read = in_answer,
     above: float = 0.5,
     labels: bool = False,
 ) -> float:
     """The share of objects found: boxes paired as in `detection_iou`, over the larger of the two counts. In [0, 1]."""
-    found, true = distinct(predicted(text, tag=tag)), detections(answer)
+    found, true = read(text), detections(answer)
     if not found or not true:
-        return float(not found and not true)
+        return float(found == [] and not true)
+    found = distinct(found)
     iou_NM = box_iou(to_frame([d.box for d in found], frame, answer_frame), [d.box for d in true])
     pairs = by_prediction(iou_NM, (iou_NM > above) & _same_label(found, true, labels), _surest_first(found))
     return len(pairs) / max(len(found), len(true))
@@ -111,7 +118,7 @@ def detection_confidence(
     frame: Size | None = None,
     answer_frame: Size | None = None,
     *,
-    tag: Tag | None = "answer",
+    read: Read = in_answer,
     above: float = 0.5,
     overlap: Overlap = box_iou,
 ) -> float:
@@ -119,13 +126,14 @@ def detection_confidence(
 
     Boxes are paired as in `detection_iou`; one without a confidence earns nothing. Source: Visual-RFT (2503.01785).
     """
-    found, true = distinct(predicted(text, tag=tag)), detections(answer)
+    found, true = read(text), detections(answer)
     if not found:
-        return float(not true)
+        return float(found == [] and not true)
+    found = distinct(found)
     iou_NM = overlap(to_frame([d.box for d in found], frame, answer_frame), as_boxes([d.box for d in true]))
     right = set(by_prediction(iou_NM, iou_NM > above, _surest_first(found))[:, 0].tolist())
-    sure = [min(max(d.score, 0.0), 1.0) if d.score is not None else None for d in found]
-    return sum(0.0 if c is None else c if n in right else 1 - c for n, c in enumerate(sure)) / len(found)
+    agreed = [0.0 if d.score is None else d.score if n in right else 1 - d.score for n, d in enumerate(found)]
+    return min(max(sum(agreed) / len(found), 0.0), 1.0)
 
 
 def detection_ap(
@@ -134,8 +142,7 @@ def detection_ap(
     frame: Size | None = None,
     answer_frame: Size | None = None,
     *,
-    tag: Tag | None = "answer",
-    which: Literal["first", "last"] = "last",
+    read: Read = in_answer,
     thresholds: Sequence[float] = COCO_THRESHOLDS,
     length_factor: bool = True,
 ) -> float:
@@ -144,9 +151,9 @@ def detection_ap(
     The factor is what keeps a policy from spraying boxes, which AP without confidences hardly punishes. No object and
     none written is 1. Source: VLM-R1 (2504.07615), its odLength reward; without the factor its baseline.
     """
-    found, true = predicted(text, tag=tag, which=which), detections(answer)
+    found, true = read(text), detections(answer)
     if not found or not true:
-        return float(not found and not true)
+        return float(found == [] and not true)
     labelled = any(d.label is not None for d in true)
     precision = average_precision(
         to_frame([d.box for d in found], frame, answer_frame),
@@ -164,7 +171,7 @@ def matched_score(
     frame: Size | None = None,
     answer_frame: Size | None = None,
     *,
-    tag: Tag | None = "answer",
+    read: Read = in_answer,
     labels: bool = False,
     overlap: Overlap = box_iou,
     power: float = 1.0,
@@ -174,18 +181,47 @@ def matched_score(
     Order does not matter: that is the point of matching by the reward itself. Source: Perception-R1 (2504.07954), whose
     pair reward is the squared IoU (`power=2`).
     """
-    found, true = predicted(text, tag=tag), detections(answer)
+    found, true = read(text), detections(answer)
     if not found or not true:
-        return float(not found and not true)
+        return float(found == [] and not true)
     score_NM = overlap(to_frame([d.box for d in found], frame, answer_frame), [d.box for d in true]) ** power
     pairs = hungarian(score_NM, _same_label(found, true, labels))
     return float(score_NM[pairs[:, 0], pairs[:, 1]].sum()) / max(len(found), len(true))
 
 
-def box_count(text: str, answer: Any, *, tag: Tag | None = "answer") -> float:
+def detection_balance(
+    text: str,
+    answer: Any,
+    frame: Size | None = None,
+    answer_frame: Size | None = None,
+    *,
+    read: Read = in_answer,
+    at_least: float = 0.5,
+    weights: tuple[float, float, float] = (0.7, 0.0, 0.3),
+    overlap: Overlap = box_iou,
+) -> float:
+    """A weighted mean of position (IoU), labels, and completeness of the objects found. In [0, 1].
+
+    Pairs are made best first; one with the wrong label counts as found but its IoU as 0. Position and labels are over
+    the true objects, completeness is 1 - (miss rate + false alarm rate) / 2. Source: VLM-R1's weighted_sum.
+    """
+    found, true = read(text), detections(answer)
+    if not found or not true:
+        return float(found == [] and not true)
+    iou_NM = overlap(to_frame([d.box for d in found], frame, answer_frame), [d.box for d in true])
+    pairs = best_pair_first(iou_NM, iou_NM >= at_least)
+    named_NM = _same_label(found, true, True)
+    right = pairs[named_NM[pairs[:, 0], pairs[:, 1]]]
+    position, labels = float(iou_NM[right[:, 0], right[:, 1]].sum()) / len(true), len(right) / len(true)
+    completeness = (len(pairs) / len(true) + len(pairs) / len(found)) / 2
+    parts = (position, labels, completeness)
+    return sum(weight * part for weight, part in zip(weights, parts)) / sum(weights)
+
+
+def box_count(text: str, answer: Any, *, read: Read = in_answer) -> float:
     """1 if as many boxes are written as there are objects, falling linearly with the relative error to 0."""
-    found, true = len(predicted(text, tag=tag)), len(detections(answer))
-    return max(0.0, 1 - abs(found - true) / max(true, 1))
+    found, true = read(text), detections(answer)
+    return 0.0 if found is None else max(0.0, 1 - abs(len(found) - len(true)) / max(len(true), 1))
 
 
 def distinct(found: Sequence[Detection]) -> list[Detection]:

@@ -19,6 +19,7 @@ _FENCE = re.compile(r"```(?:json)?[ \t]*\n?")
 _FOUR = re.compile(r"[\[(]\s*+" + r"\s*+,\s*+".join([f"({NUMBER})"] * 4) + r"\s*+[\])]")
 _CORNER = rf"\(\s*+({NUMBER})\s*+,\s*+({NUMBER})\s*+\)"
 _CORNERS = re.compile(rf"{_CORNER}\s*+,?\s*+{_CORNER}")
+INTEGER_BOX = re.compile(r"\[" + r"\s*+,\s*+".join([r"(\d{1,300}+)"] * 4) + r"\]")
 BOX_KEYS = ("bbox_2d", "bbox", "box_2d", "box", "Position", "position", "coordinates")
 LABEL_KEYS = ("label", "name", "category", "category_name", "class")
 SCORE_KEYS = ("score", "confidence", "Confidence")
@@ -89,6 +90,11 @@ def boxes_in(text: str, *, repair: bool = True) -> list[Detection]:
         return found
     rows = list(islice(_CORNERS.finditer(text), MAX_BOXES)) or list(islice(_FOUR.finditer(text), MAX_BOXES))
     return [Detection((float(m[1]), float(m[2]), float(m[3]), float(m[4]))) for m in rows]
+
+
+def integer_boxes(text: str) -> list[Detection]:
+    """The boxes written exactly as `[x1, y1, x2, y2]` with plain integers (VLM-R1, R1-OneVision, RePIC)."""
+    return [Detection((float(m[1]), float(m[2]), float(m[3]), float(m[4]))) for m in INTEGER_BOX.finditer(text)]
 
 
 def detections(value: Any) -> list[Detection]:

@@ -189,3 +189,14 @@ class _Layout:
 def exactly_once(text: str, marks: Sequence[str]) -> float:
     """The share of these marks that occur exactly once (V-Triune, TinyLLaVA-Video-R1)."""
     return sum(text.count(mark) == 1 for mark in marks) / len(marks)
+
+
+def in_order(text: str, patterns: Sequence[str | re.Pattern[str]]) -> bool:
+    """Whether the patterns occur one after another, with anything between: `a.*?b.*?c`, each searched for once."""
+    position = 0
+    for pattern in patterns:
+        found = re.compile(pattern).search(text, position)
+        if found is None:
+            return False
+        position = found.end()
+    return True

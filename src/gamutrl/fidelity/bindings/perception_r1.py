@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
-from gamutrl.fidelity import compose
+from gamutrl.fidelity import compose, released
 from gamutrl.fidelity.inputs import F32, F64
-from gamutrl.functional import divergences
+from gamutrl.functional import divergences, geometry
+from gamutrl.rewards import boxes, parsing, tags
 
 
 def group_advantage(
@@ -26,3 +28,34 @@ def group_advantage(
 def kl_estimators(logp: F64, ref_logp: F64) -> dict[str, Tensor]:
     names: dict[str, divergences.Estimator] = {"k1": "k1", "k3": "k3", "kimi": "k2"}
     return {name: divergences.kl_estimate(logp, ref_logp, kind) for name, kind in names.items()}
+
+
+iou = partial(geometry.box_iou, inverted="signed")
+
+
+def compute_iou(box1: list[float], box2: list[float]) -> float:
+    return float(iou(box1, box2))
+
+
+def parse_float_sequence(input_str: str) -> list[float]:
+    return released.perception_r1_numbers(input_str)
+
+
+def extract_bbox_answer(content: str) -> list[Any]:
+    native = "<|box_start|>" in content
+    box = released.perception_r1_numbers(content)
+    return [box if native else [int(1000 * side) for side in box], native]
+
+
+def grounding_reward(completion: str, solution: str) -> float:
+    box, _ = extract_bbox_answer(completion.replace("<|endoftext|>", ""))
+    read = partial(lambda text, box: parsing.detections([box]), box=box)
+    return boxes.box_score(completion, solution, read=read, overlap=iou, power=2)
+
+
+def grounding_format_reward(completion: str) -> float:
+    return released.perception_r1_format(completion)
+
+
+def think_format_reward(completion: str) -> float:
+    return tags.tag_format(completion.removesuffix("\n"), between="nothing", multiline=False)

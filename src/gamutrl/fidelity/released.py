@@ -1,0 +1,101 @@
+"""Defects of released code that no argument of ours should reach, reproduced for the recorded cases alone."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import Any
+
+from gamutrl.rewards.parsing import Detection, loads, numbers
+from gamutrl.rewards.tags import tag_text, tag_texts
+
+
+def visual_rft_boxes(text: str, tag_first: bool = True) -> list[Detection] | None:
+    """Visual-RFT: a one-line list of objects that all have a box and a confidence, or nothing at all."""
+    if tag_first:
+        inside = tag_text(text, multiline=False, missing="whole")
+        text = f"<answer>{inside}</answer>".replace("[[", "[").replace("]]", "]").replace("\n", "")
+    opening, closing = text.find("<answer>"), text.find("</answer>")
+    if opening < 0:
+        return None
+    inside = text[opening + 8 : closing if closing >= 0 else len(text)]
+    inside = inside if inside.endswith("]") else inside.rsplit("},", 1)[0] + "}]"
+    items = loads(inside.replace("'", '"'))
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        return None
+    found = []
+    for item in items:
+        box = numbers(item.get("Position"), 4)
+        score = numbers([item.get("Confidence")], 1)
+        if box is None or (score is None and tag_first):
+            return None
+        found.append(Detection(box, score=score[0] if score else None))  # type: ignore[arg-type]
+    return found or None
+
+
+def visual_rft_corners(text: str) -> list[Detection] | None:
+    """Visual-RFT's LISA script: of several boxes, the first corners of the first two make the box."""
+    number = r"\s*+(\d+)\s*+"
+    pairs = re.findall(rf"\({number},{number}\)\s*+,\s*+\({number},{number}\)", text)
+    if not pairs:
+        return None
+    corners = [pair[:2] for pair in pairs] + [pair[2:] for pair in pairs]
+    return [Detection(tuple(min(float(side), 1e18) / 1000 for side in (*corners[0], *corners[1])))]  # type: ignore[arg-type]
+
+
+def perception_r1_numbers(text: str) -> list[Any]:
+    """Perception-R1: the first four numbers in one of three spellings, or four zeros."""
+    number = r"(-?\d+(?:\.\d+)?)"
+    for pattern in (
+        rf"\[{number},\s*{number},\s*{number},\s*{number}\]",
+        rf"\({number},\s*{number},\s*{number},\s*{number}\)",
+        rf"\({number},\s*{number}\)\s*,\s*\({number},\s*{number}\)",
+    ):
+        found = re.search(pattern, text)
+        if found:
+            return [float(side) for side in found.groups()]
+    return [0, 0, 0, 0]
+
+
+def fenced_items(text: str, which: str = "last") -> list[Any]:
+    """VLM-R1: the items of the JSON in the first or last ```json fence, none if it does not parse."""
+    fences = list(tag_texts(text, ("```json", "```")))
+    value = loads(fences[0 if which == "first" else -1].strip()) if fences else None
+    return list(value) if isinstance(value, list | dict) else []
+
+
+def clean_text(text: str) -> str:
+    """VLM-R1: the last answer on one line, without its final dots, in lower case."""
+    text = tag_text(text, which="last", missing="whole", strip=False)
+    for char in "\n\r":
+        text = re.sub(rf"(?<!\s){char}", " ", re.sub(rf"(?<=\s){char}", "", text))
+    return text.strip().rstrip(".").lower()
+
+
+KEYWORDS = "答案 选择 正确 是 对 answer correct choose select right 认为 应该 觉得 think believe should".upper().split()
+
+
+def weighed_choice(text: str, pattern: str) -> str | None:
+    """VLM-R1, R1-OneVision: of several letters the one with most points, all counted at its first place in the text.
+
+    A point for each keyword within 20 characters, two in the last 30% of the text, one before a punctuation mark; a
+    letter that occurs n times gets them n times.
+    """
+    text = " ".join(text.upper().split()) if text.strip() else ""
+    points: dict[str, int] = {}
+    counts = Counter(re.findall(pattern, text))
+    for letter, count in counts.items():
+        place = text.find(letter)
+        around = text[max(0, place - 20) : place + 20]
+        points[letter] = count * (
+            sum(word in around for word in KEYWORDS)
+            + 2 * (place > 0.7 * len(text))
+            + (place < len(text) - 1 and text[place + 1] in "。.!！,，")
+        )
+    return max(points, key=lambda letter: points[letter]) if points else None
+
+
+def perception_r1_format(text: str) -> float:
+    """Perception-R1: bars that are not escaped make an alternation of the marks' words."""
+    words = ("<", ">", "object_ref_start", "object_ref_end", "box_start", "box_end", "im_end")
+    return float(text.replace("<|endoftext|>", "").startswith(words))

@@ -1,0 +1,34 @@
+"""Rewards against saying the same thing again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+
+from gamutrl.rewards.parsing import detections, json_in
+
+
+def repeated_share(items: Sequence[Hashable]) -> float:
+    """The share of items that were there before, in [0, 1); 0 for none."""
+    return 1 - len(set(items)) / len(items) if items else 0.0
+
+
+def repeated_words(text: str, *, n: int = 6) -> float:
+    """Minus the share of a text's runs of n words that repeat an earlier one, in (-1, 0]; case aside."""
+    words = text.lower().split()
+    return -repeated_share(list(zip(*(words[i:] for i in range(n)))))
+
+
+def repeated_boxes(text: str, *, n: int = 6) -> float:
+    """Minus the share of a text's boxes (with their labels) that were written before; of words if it has no boxes.
+
+    Source: VLM-R1 (2504.07615), optional.
+    """
+    found = [(d.box, d.label) for d in detections(json_in(text))]
+    return -repeated_share(found) if found else repeated_words(text, n=n)
+
+
+def repeated_sentences(text: str, *, at_least: int = 2, separator: str = ".") -> float:
+    """1 unless at least so many sentences repeat an earlier one, then 0 (VisionReasoner, 2505.12081)."""
+    counts = Counter(sentence for part in text.split(separator) if (sentence := part.strip()))
+    return float(counts.total() - len(counts) < at_least)
