@@ -1,0 +1,61 @@
+"""MM-Eureka's released code, answered by ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from gamutrl.fidelity import compose
+from gamutrl.fidelity.inputs import F32, F64
+from gamutrl.functional import advantages as adv
+from gamutrl.functional import (
+    divergences,
+    selection,
+)
+from gamutrl.functional.groups import consecutive
+
+
+def group_advantage(
+    rewards: F32,
+    n_samples_per_prompt: int,
+    advantage_estimator: str = "group_norm",
+    use_adora: bool = False,
+    response_lengths: F32 | None = None,
+) -> Tensor:
+    groups = consecutive(len(rewards), n_samples_per_prompt)
+    if advantage_estimator == "rloo":
+        advantage = adv.leave_one_out(rewards, groups)
+    elif advantage_estimator == "reinforce_baseline":
+        advantage = adv.group_normalize(rewards, groups, scale="none")
+    else:
+        advantage = adv.group_normalize(rewards, groups, eps=1e-9)
+    return advantage
+
+
+def approx_kl(log_probs: F32, log_probs_base: F32, action_mask: F32, kl_estimator: str) -> Tensor:
+    kind: Any = kl_estimator
+    return divergences.kl_estimate(log_probs, log_probs_base, kind) * action_mask
+
+
+def online_accuracy_filter(
+    accuracy_rewards: F32,
+    n_samples_per_prompt: int,
+    accuracy_lower_bound: float = 0.1,
+    accuracy_upper_bound: float = 0.9,
+) -> list[int]:
+    groups = consecutive(len(accuracy_rewards), n_samples_per_prompt)
+    kept = selection.within(accuracy_rewards, groups, accuracy_lower_bound, accuracy_upper_bound)
+    return kept.nonzero().flatten().tolist()
+
+
+def policy_loss(
+    log_probs: F64,
+    old_log_probs: F64,
+    advantages: F64,
+    action_mask: F64,
+    use_dapo: bool = False,
+    clip_eps: float = 0.2,
+) -> Tensor:
+    over: Any = "token" if use_dapo else "sequence"
+    return compose.grpo_loss(log_probs, advantages, action_mask, old=old_log_probs, low=clip_eps, cap=3, over=over)

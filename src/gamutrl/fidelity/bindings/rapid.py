@@ -1,0 +1,35 @@
+"""RAPID's released code, answered by ours."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from gamutrl.fidelity import compose
+from gamutrl.fidelity.inputs import F32, F64, Labels
+
+
+def grpo_outcome_advantage(scores: F32, response_mask: F32, index: Labels) -> Tensor:
+    return compose.outcome(scores, index, response_mask)
+
+
+def kl_penalty(logprob: F64, ref_logprob: F64, kl_penalty: str) -> Tensor:
+    return compose.verl_kl(logprob, ref_logprob, kl_penalty)
+
+
+def policy_loss(
+    log_prob: F64,
+    old_log_prob: F64,
+    advantages: F64,
+    response_mask: F64,
+    cliprange_high: float = 0.2,
+    loss_agg_mode: str = "token-mean",
+) -> dict[str, Tensor]:
+    answer = compose.verl_loss(
+        log_prob, old_log_prob, advantages, response_mask, 0.2, cliprange_high, 3.0, mode=loss_agg_mode
+    )
+    return {
+        "loss": answer["loss"],
+        "clip_fraction": answer["clipped"],
+        "kl": answer["kl"],
+        "dual_clip_fraction": answer["capped"],
+    }

@@ -1,0 +1,36 @@
+"""ReasonGen-R1's released code, answered by ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from gamutrl.fidelity import compose
+from gamutrl.fidelity.inputs import F32, F64, Labels, Leaf64, gradient
+from gamutrl.functional import (
+    selection,
+)
+
+
+def grpo_outcome_advantage(token_level_rewards: F32, mask: F32, index: Labels) -> Tensor:
+    return compose.outcome(token_level_rewards.sum(1), index, mask)
+
+
+def kl_penalty(logprob: F64, ref_logprob: F64, kind: str) -> Tensor:
+    return compose.verl_kl(logprob, ref_logprob, kind)
+
+
+def policy_loss(log_prob: Leaf64, old_log_prob: F64, advantages: F64, mask: F64, cliprange: float) -> dict[str, Tensor]:
+    answer = compose.verl_loss(log_prob, old_log_prob, advantages, mask, cliprange)
+    return {
+        "loss": answer["loss"],
+        "clipfrac": answer["clipped"],
+        "approx_kl": answer["kl"],
+        "grad": gradient(answer["loss"], log_prob),
+    }
+
+
+def group_filter(uids: Labels, rewards: F32) -> dict[str, Any]:
+    kept = selection.informative(rewards, uids)
+    return {"kept_rows": kept.nonzero().flatten(), "num_prompts_kept": len(uids[kept].unique())}
