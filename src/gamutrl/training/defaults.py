@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from gamutrl.core import Batch, Context, Prompt
+from gamutrl.core import Batch, Context, Prompt, Sampling
 from gamutrl.functional.advantages import group_normalize
 from gamutrl.functional.divergences import Estimator, kl_estimate
 from gamutrl.functional.objectives import clipped_surrogate
@@ -87,18 +87,23 @@ class KeepGroups:
 
 
 def old_and_reference(stage: RL, batch: Batch, context: Context) -> Batch:
-    """Attaches the old log-probabilities, where a batch is used more than once, and those of the KL's reference.
-
-    What sampling recorded serves as the old ones where guidance, temperature and the policy's own path make it exact
-    and no environment edited a turn; else they are computed.
-    """
+    """Attaches the old log-probabilities, where a batch is used more than once, and those of the KL's reference."""
     policy: Policy = context.models[stage.trains]
     if stage.updates_per_batch * stage.minibatches > 1 and "logp_old_NT" not in batch:
-        exact = policy.exact and stage.sampling.exact and all(t.exact for r in batch.rollouts for t in r.turns)
-        batch = batch.with_(logp_old_NT=batch.logp_sampled_NT if exact else policy.log_probs(batch))
+        batch = batch.with_(logp_old_NT=sampled_log_probs(batch, policy, stage.sampling))
     if stage.kl is not None and stage.kl.applies:
         batch = stage.kl.score(policy, batch)
     return batch
+
+
+def sampled_log_probs(batch: Batch, policy: Policy, sampling: Sampling) -> Tensor:
+    """The log-probabilities under which a batch was sampled, `[N, T]`, by the policy as it still is.
+
+    What sampling recorded, where guidance and the policy's own path make that exact and no environment edited a turn;
+    else they are computed.
+    """
+    exact = policy.exact and sampling.exact and all(t.exact for r in batch.rollouts for t in r.turns)
+    return batch.logp_sampled_NT if exact else policy.log_probs(batch)
 
 
 @dataclass(frozen=True)
