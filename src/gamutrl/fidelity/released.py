@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 from gamutrl.rewards.parsing import Detection, loads, numbers
-from gamutrl.rewards.tags import tag_text, tag_texts
+from gamutrl.rewards.tags import tag_format, tag_text, tag_texts
 
 
 def visual_rft_boxes(text: str, tag_first: bool = True) -> list[Detection] | None:
@@ -99,3 +99,30 @@ def perception_r1_format(text: str) -> float:
     """Perception-R1: bars that are not escaped make an alternation of the marks' words."""
     words = ("<", ">", "object_ref_start", "object_ref_end", "box_start", "box_end", "im_end")
     return float(text.replace("<|endoftext|>", "").startswith(words))
+
+
+def visionary_r1_number(text: str) -> float | None:
+    """Visionary-R1: the first run of digits and a point; a hundredth of it if the text ends with a percent sign."""
+    found = re.search(r"[-+]?\d*\.?\d+", text)
+    return float(found[0][:400]) / (100 if text.strip().endswith("%") else 1) if found else None
+
+
+def jigsaw_r1_answer(text: str, kind: str, think: bool) -> str | list[float]:
+    """Jigsaw-R1: what the pattern of an answer's type finds, else the raw text; a letter is looked for from the end."""
+    text = tag_text(text, missing="whole") if think else text.strip()
+    if kind == "letter":
+        text = text[::-1]
+    pattern = {"digit": r"\d+", "letter": r"[A-Z]", "box": INTEGERS, "point": INTEGERS}.get(kind)
+    found = re.search(pattern, text) if pattern else None
+    if found is None:
+        return text
+    return [float(side[:300]) for side in found.groups()] if kind in ("box", "point") else found[0]
+
+
+INTEGERS = r"\s*+".join([r"(\d++),"] * 3 + [r"(\d++)"])
+
+
+def jigsaw_r1_layout(text: str) -> bool:
+    """Jigsaw-R1: the layout, closed by the first closing mark after the first place where an answer may begin."""
+    opens = re.search(r"</think>\s*+<answer>", text)
+    return bool(tag_format(text)) and opens is not None and text.find("</answer>", opens.end()) + 9 == len(text)

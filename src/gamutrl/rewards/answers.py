@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any, Literal
 
 from rapidfuzz.distance import Indel, Levenshtein
@@ -162,6 +162,18 @@ def relative_error(given: str, truth: Any, *, eps: float = 1e-9) -> float:
     return 1 - min(1.0, (abs(one - other) + eps) / (abs(other) + eps))
 
 
+def number_or_text(
+    given: str,
+    truth: Any,
+    *,
+    otherwise: Compare = partial(same_text, ignore_case=True),
+    number: Callable[[str], float | None] = number_in,
+) -> float:
+    """1 if the number in the answer is the true one, where the truth is a number; `otherwise` where it is a text."""
+    wanted = to_number(truth)
+    return otherwise(given, truth) if wanted is None else float(number(given) == wanted)
+
+
 # -- choices and sets ------------------------------------------------------------------------------------------------
 
 
@@ -187,15 +199,15 @@ def first_of(text: str, words: tuple[str, ...]) -> str | None:
     return min(places, key=lambda word: places[word]) if places else None
 
 
-def subset_share(given: str, truth: Any, *, partial: bool = True) -> float:
+def subset_share(given: str, truth: Any, *, partly: bool = True, strict: bool = False) -> float:
     """|given| / |truth| for comma-separated options, 0 as soon as one is wrong (TW-GRPO, 2505.24718).
 
-    partial: False gives only the whole set credit.
+    partly: False gives only the whole set credit. strict: a comma too many makes an option, an empty one (as released).
     """
-    one, other = _options(given), _options(str(truth))
+    one, other = _options(given, strict), _options(str(truth), strict)
     if not one or not one <= other:
         return 0.0
-    return len(one) / len(other) if partial else float(one == other)
+    return len(one) / len(other) if partly else float(one == other)
 
 
 def set_f1(given: str, truth: Any) -> float:
@@ -204,8 +216,8 @@ def set_f1(given: str, truth: Any) -> float:
     return 2 * len(one & other) / (len(one) + len(other)) if one or other else 0.0
 
 
-def _options(text: str) -> set[str]:
-    return {part.replace(" ", "") for part in text.split(",") if part.strip()}
+def _options(text: str, strict: bool = False) -> set[str]:
+    return {part.replace(" ", "").strip() for part in text.split(",") if strict or part.strip()}
 
 
 PROBLEM_TYPES: Mapping[str, Compare] = {

@@ -58,6 +58,11 @@ def beats_auxiliary_bonus(
     return torch.where(other_R.isnan(), torch.nan, earned_R)
 
 
+def answer_likelihood(logp_NT: Tensor, mask_NT: Tensor, *, eps: float = 1e-6) -> Tensor:
+    """The geometric mean probability of the tokens under the mask, `[N]`; 1 where there are none."""
+    return ((logp_NT * mask_NT).sum(1) / (mask_NT.sum(1) + eps)).exp()
+
+
 def consistency_bonus(
     likelihood_R: Tensor,
     accuracy_R: Tensor,
@@ -70,8 +75,7 @@ def consistency_bonus(
 ) -> Tensor:
     """coefficient · accuracy `[R]` for right rollouts whose answer a slow reference finds as likely as the right ones'.
 
-    likelihood_R: the geometric mean probability of the answer's tokens under the reference, given the rollout's own
-    reasoning; cut at `cap`. Right is an accuracy above `above` and not below its group's mean; the bar is the mean
+    likelihood_R: `answer_likelihood` under the reference, given the rollout's own reasoning; cut at `cap`. Right is an accuracy above `above` and not below its group's mean; the bar is the mean
     likelihood of the right ones, less `margin`. Source: GRPO-CARE (2506.16141).
     """
     likelihood_R = likelihood_R if cap is None else likelihood_R.clamp(max=cap)
