@@ -31,8 +31,8 @@ def neighbours_right(
 ) -> float:
     """The share of neighbouring cells (right and below) whose numbers are such neighbours in the truth as well.
 
-    by_value: a number's true place is where it stands in the truth; otherwise it is the number that stands at its index,
-    as in lists of places by piece. 0 for a grid of another size or of one cell. Source: Jigsaw-R1, an option.
+    by_value: a number's true place is where it stands in the truth; otherwise it is the number that stands at its
+    index, as in lists of places by piece. 0 for a grid of another size or of one cell. Source: Jigsaw-R1, an option.
     """
     if found is None or len(found) != len(true) or len(true) != rows * columns:
         return 0.0

@@ -75,8 +75,9 @@ def consistency_bonus(
 ) -> Tensor:
     """coefficient · accuracy `[R]` for right rollouts whose answer a slow reference finds as likely as the right ones'.
 
-    likelihood_R: `answer_likelihood` under the reference, given the rollout's own reasoning; cut at `cap`. Right is an accuracy above `above` and not below its group's mean; the bar is the mean
-    likelihood of the right ones, less `margin`. Source: GRPO-CARE (2506.16141).
+    likelihood_R: `answer_likelihood` under the reference, given the rollout's own reasoning; cut at `cap`. Right is an
+    accuracy above `above` and not below its group's mean; the bar is the mean likelihood of the right ones, less
+    `margin`. Source: GRPO-CARE (2506.16141).
     """
     likelihood_R = likelihood_R if cap is None else likelihood_R.clamp(max=cap)
     right_R = (accuracy_R > above) & (accuracy_R >= group_mean(accuracy_R, group_R))
