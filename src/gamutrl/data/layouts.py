@@ -244,7 +244,7 @@ def _placed(messages: Sequence[tuple[str, str | Content]], found: Mapping[str, S
             held = any(part.kind == kind for _, body in bodies for part in body)
             front += [] if held else [Part(kind, value) for value in values]
         elif asked[kind] != len(values):
-            raise BadRow(f"the text has {asked[kind]} places for {kind}, but the row has {len(values)}.")
+            raise BadRow(f"the text has places for {asked[kind]} {kind} parts, but the row has {len(values)}.")
     waiting = {kind: iter(values) for kind, values in found.items()}
     first = next((i for i, (role, _) in enumerate(bodies) if role == "user"), 0)
     placed = []

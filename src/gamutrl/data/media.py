@@ -230,7 +230,7 @@ def natural(names: Sequence[Path]) -> list[Path]:
 
     def key(path: Path) -> list[tuple[int, int, str]]:
         runs, digits = [], ""
-        for char in f"{path.name}\0":
+        for char in f"{path}\0":
             if char.isdecimal():
                 digits += char
                 continue

@@ -36,6 +36,8 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
 }
 
+_LONGEST = 1000
+
 Step = Callable[[Any], Any]
 
 
@@ -63,6 +65,8 @@ class Selector:
 @lru_cache(maxsize=1024)
 def selector(text: str) -> Selector:
     """Compile a path. Raises `DataError` saying what could not be read."""
+    if len(text) > _LONGEST:
+        raise DataError(f"A path of {len(text)} characters is refused; {_LONGEST} are allowed.")
     path, question, words = _split_outside(text.strip(), "?")
     if question:
         yes, colon, no = (part.strip() for part in words.partition(":"))

@@ -120,11 +120,16 @@ def _fixed(row: Prompt) -> dict[str, Any]:
         content = []
         for part in message.parts:
             info = json.dumps(dict(part.info)) if part.info else None
-            content.append({"type": part.kind, "text": None if part.is_media else part.value, "info": info})
+            content.append({"type": part.kind, "text": None if part.is_media else _utf8(part.value), "info": info})
             if part.is_media:
                 found[_place(part, row)].append(_encoded(part))
         messages.append({"role": message.role, "content": content})
     return {**found, "messages": messages, "pool": row.pool, "row_id": row.id}
+
+
+def _utf8(words: str) -> str:
+    """Text that can be stored: halves of surrogate pairs, which JSON lets through, become question marks."""
+    return words.encode("utf-8", "replace").decode()
 
 
 def _place(part: Part, row: Prompt) -> str:
@@ -169,8 +174,8 @@ def _flat(rows: Sequence[Prompt]) -> tuple[dict[str, pa.Array], dict[str, tuple[
         values = [_plain(row.columns.get(name) if name else row.answer, row, name or "answer") for row in rows]
         try:
             array = pa.array(values)
-            exact = all(_same(a, b) for a, b in zip(values, array.to_pylist()))
-        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
+            exact = _storable(array.type) and all(_same(a, b) for a, b in zip(values, array.to_pylist()))
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, UnicodeEncodeError):
             exact = False
         if not exact:
             array = pa.array([None if value is None else json.dumps(value) for value in values], pa.string())
@@ -194,6 +199,13 @@ def _plain(value: Any, row: Prompt, name: str) -> Any:
         f"Row {row.id or '?'}: column {name!r} holds a {type(value).__name__}, which cannot be written; "
         "make it text, a number, a list or a dict."
     )
+
+
+def _storable(kind: pa.DataType) -> bool:
+    """Whether parquet knows the type: it has no struct without members."""
+    if pa.types.is_struct(kind):
+        return kind.num_fields > 0 and all(_storable(field.type) for field in kind)
+    return _storable(kind.value_type) if pa.types.is_list(kind) else True
 
 
 def _same(a: Any, b: Any) -> bool:
