@@ -1,0 +1,198 @@
+"""`gamut compare`: systems against each other, with equal model, data and budget, over several seeds."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gamutrl.cli.errors import UsageError
+from gamutrl.cli.presets import add_data_options, check_data_options, sources_of
+
+if TYPE_CHECKING:
+    from gamutrl.training.preset import Preset
+
+EXAMPLES = """\
+examples:
+  gamut compare visual-rft grpo --seeds 3
+  gamut compare video-r1 grpo-care grpo --seeds 5 --steps 100 --out runs/clips
+  gamut compare visual-rft grpo --seeds 3 --out runs/comparison-001      go on where it was stopped
+
+All systems run on the first one's model, rows, evaluation and warm start, for as many rollouts as it samples;
+--task SYSTEM takes another's. Overrides (--rl.optimizer.lr 1e-5) hold for all of them.
+"""
+
+
+def add_verbs(verbs: Any) -> None:
+    parser = verbs.add_parser(
+        "compare",
+        help="systems against each other, equal model, data and budget",
+        description="Trains several systems under equal conditions and compares them on held-out rows.",
+        epilog=EXAMPLES,
+    )
+    parser.add_argument("systems", metavar="SYSTEM", nargs="+", help="names from `gamut list`")
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="runs of each system (default: 3)")
+    parser.add_argument("--first-seed", type=int, default=0, metavar="N", help="the first of them (default: 0)")
+    parser.add_argument(
+        "--baseline", metavar="SYSTEM", help="what the others are held against (default: grpo if named, else the last)"
+    )
+    parser.add_argument(
+        "--task", metavar="SYSTEM", help="whose model, rows and evaluation all of them take (default: the first)"
+    )
+    parser.add_argument("--preset", choices=("tiny", "paper"), default="tiny")
+    parser.add_argument("--model", metavar="NAME", help="a packaged model, a folder or a hub id for all of them")
+    parser.add_argument(
+        "--steps", type=int, metavar="N", help="steps of the first system; the others get as many rollouts"
+    )
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        help="where the runs go (default: the next free runs/comparison-NNN); finished runs there are kept",
+    )
+    parser.add_argument(
+        "--evidence",
+        metavar="DIR",
+        help="where SYSTEM.json is written for each system but the baseline (default: OUT/evidence)",
+    )
+    add_data_options(parser)
+    parser.set_defaults(run=_compare, takes_overrides=True)
+
+
+def arms(args: argparse.Namespace) -> dict[str, Preset]:
+    """Each system's preset under equal conditions."""
+    from gamutrl.recipes.recipe import load
+    from gamutrl.training.config import override
+
+    if len(set(args.systems)) < 2:
+        raise UsageError("Name at least two different systems to compare.")
+    task = load(args.task or args.systems[0]).preset(args.preset)
+    if args.model:
+        task = task.with_model(args.model)
+    if args.data:
+        task = task.with_data(*sources_of(args))
+    if args.steps:
+        task = task.with_steps(args.steps)
+    found = {name: under_equal_conditions(load(name).preset(args.preset), task) for name in dict.fromkeys(args.systems)}
+    for path, text in args.overrides:
+        found = {name: override(preset, path, text) for name, preset in found.items()}
+    return found
+
+
+def under_equal_conditions(preset: Preset, task: Preset) -> Preset:
+    """A preset on another's model, rows, evaluation and earlier stages, for as many rollouts in its last stage.
+
+    What stays its own is its last stage: rewards, advantage, objective, hooks and their settings.
+    """
+    from gamutrl.training.preset import replace_field
+
+    own: Any = preset.stages[-1]
+    given: Any = task.stages[-1]
+    own = replace_field(own, "data", given.data)
+    if all(hasattr(stage, "group_size") for stage in (own, given)):
+        rollouts = given.steps * given.prompts_per_step * given.group_size
+        own = replace_field(own, "steps", max(1, round(rollouts / (own.prompts_per_step * own.group_size))))
+    else:
+        own = replace_field(own, "steps", given.steps)
+    return dataclasses.replace(
+        preset,
+        model=task.model,
+        stages=(*task.stages[:-1], own),
+        evaluation=task.evaluation,
+        save_every=task.save_every,
+    )
+
+
+def _compare(args: argparse.Namespace) -> None:
+    from gamutrl.cli.presets import free_folder
+    from gamutrl.report import write_report
+    from gamutrl.report.comparison import collect, write_comparison, write_evidence
+
+    check_data_options(args)
+    if args.seeds < 1:
+        raise UsageError(f"--seeds must be at least 1, not {args.seeds}.")
+    presets = arms(args)
+    baseline = args.baseline or ("grpo" if "grpo" in presets else args.systems[-1])
+    if baseline not in presets:
+        raise UsageError(f"--baseline {baseline} is none of the systems compared: {', '.join(presets)}.")
+    folder = Path(args.out) if args.out else free_folder("comparison")
+    seeds = range(args.first_seed, args.first_seed + args.seeds)
+    for seed in seeds:
+        for name, preset in presets.items():
+            _finish(preset, folder / name / f"seed-{seed}", name, args.preset, seed)
+    comparison = collect(folder, list(presets), list(seeds), baseline)
+    write_comparison(comparison, folder)
+    evidence = write_evidence(comparison, Path(args.evidence) if args.evidence else folder / "evidence")
+    _print(comparison)
+    print(f"\nreport    {write_report(folder).resolve()}")
+    for file in evidence:
+        print(f"evidence  {file.resolve()}")
+
+
+def _finish(preset: Preset, folder: Path, name: str, preset_name: str, seed: int) -> None:
+    """One run of the comparison, unless it is there: begun anew or gone on with."""
+    from gamutrl import api
+    from gamutrl.recipes.recipe import load
+    from gamutrl.training.run import CONFIG, SUMMARY, read_config
+    from gamutrl.training.watchers import Bar
+
+    if (folder / SUMMARY).exists():
+        return
+    print(f"{name}, seed {seed}", file=sys.stderr)
+    if (folder / CONFIG).exists():
+        from gamutrl.training.config import to_json
+
+        _, config = read_config(folder)
+        if config["preset"] != to_json(preset):
+            raise UsageError(f"{folder} holds a run with other settings; name another --out.")
+        api.resume(folder, watchers=[Bar()])
+        return
+    recipe = load(name)
+    about = {
+        "system": name,
+        "preset": preset_name,
+        "variant": "default",
+        "title": recipe.title,
+        "arxiv": recipe.arxiv,
+        "change": recipe.change,
+    }
+    api.train(preset, folder, seed=seed, watchers=[Bar()], about=about)
+
+
+def _print(comparison: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(
+        title=f"{comparison['metric']}, {len(comparison['seeds'])} seeds",
+        box=None,
+        pad_edge=False,
+        padding=(0, 3, 0, 0),
+        title_justify="left",
+    )
+    for column in (
+        "system",
+        "before",
+        "after",
+        "each seed",
+        f"against {comparison['baseline']}",
+        "95% interval",
+        "minutes a run",
+    ):
+        table.add_column(column, justify="left" if column in ("system", "each seed") else "right")
+    for name, arm in comparison["arms"].items():
+        difference = arm["difference"]
+        table.add_row(
+            name,
+            f"{arm['before']:.3f}",
+            f"{arm['after']:.3f}",
+            " ".join(f"{value:.3f}" for value in arm["after_by_seed"]),
+            f"{difference['value']:+.3f}" if difference else "",
+            f"\\[{difference['low']:+.3f}, {difference['high']:+.3f}]" if difference else "",
+            f"{arm['minutes']:.1f}",
+        )
+    constant = comparison["constant"]
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(f"best constant answer: {constant['value']:.3f}")

@@ -1,0 +1,168 @@
+"""`gamut train --dry-run`: the configuration as it would run, and all that can be checked without training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from gamutrl.cli.presets import settable
+
+if TYPE_CHECKING:
+    from gamutrl.core import Prompt
+    from gamutrl.training.preset import Preset
+
+LOOKED_AT = 8
+"""How many rows of each source are opened."""
+
+
+def check(preset: Preset, about: dict[str, Any], seed: int) -> int:
+    """Print the configuration and every check; returns 0 where all of them passed, else 1."""
+    console = Console(highlight=False)
+    say = console.print
+    say(f"[bold]{escape(about['system'])}[/], preset {about['preset']}, seed {seed}")
+    for path, value in settable(preset):
+        say(f"  [dim]{escape(path)}[/] = {escape(value)}", soft_wrap=True)
+    say("")
+    passed = True
+    found: dict[str, Any] = {}
+    for title, work in (
+        ("configuration", lambda: _configuration(preset)),
+        ("rows", lambda: _rows(preset, found)),
+        ("rewards", lambda: _rewards(preset, found)),
+        ("model", lambda: _model(preset, found)),
+        ("memory", lambda: _memory(preset, found)),
+    ):
+        passed &= _tell(say, title, work)
+    say("\nAll that can be checked without training is in order." if passed else "\n[bold red]Not ready to train.[/]")
+    return 0 if passed else 1
+
+
+def _tell(say: Callable[..., None], title: str, work: Callable[[], Iterator[str]]) -> bool:
+    try:
+        for n, line in enumerate(work()):
+            say(f"[green]✓[/] [bold]{title}[/]" if n == 0 else " ", escape(line), soft_wrap=True)
+    except Exception as error:
+        from gamutrl.cli.command import explain
+
+        say(f"[red]✗[/] [bold]{title}[/] {escape(explain(error)[0])}", soft_wrap=True)
+        return False
+    return True
+
+
+def _configuration(preset: Preset) -> Iterator[str]:
+    from gamutrl.training.config import to_json
+
+    to_json(preset)
+    stages = ", ".join(f"{stage.name} ({getattr(stage, 'steps', '?')} steps)" for stage in preset.stages)
+    yield f"can be written down and run again; stages: {stages}"
+
+
+def _rows(preset: Preset, found: dict[str, Any]) -> Iterator[str]:
+    from gamutrl.data.describe import describe
+
+    sources = [(stage.name, stage.data) for stage in preset.stages if hasattr(stage, "data")]
+    for name, source in [*sources, ("held out", preset.evaluation.data)]:
+        told = describe(source, LOOKED_AT)
+        size = "never ending" if told.size is None else f"{told.size:,} rows"
+        yield f"{name}: {told.name}, {size}"
+        for column in told.columns[:12]:
+            part = f" → {column.part}" if column.part else ""
+            yield f"    {column.name} ({column.holds}){part}: {column.example}"
+        for row in told.rows[:2]:
+            media = f" [{', '.join(row.media)}]" if row.media else ""
+            yield f"    {row.id}:{media} {row.question!r} answer {row.answer!r}"
+        for note in told.notes:
+            yield f"    note: {note}"
+        for problem in told.problems[:3]:
+            yield f"    cannot be used: {problem}"
+        if told.problems and getattr(source, "on_bad_row", "skip") == "fail":
+            raise ValueError(
+                f"{len(told.problems)} rows of {told.name} cannot be used; mend them or use --on-bad-row skip."
+            )
+        found.setdefault("prompts", {})[name] = source.batch(0, LOOKED_AT, seed=0)
+
+
+def _rewards(preset: Preset, found: dict[str, Any]) -> Iterator[str]:
+    """Each reward that reads text alone scores the true answers, so that a missing column or a slip shows now."""
+    from gamutrl.rewards.base import PerRollout
+    from gamutrl.rewards.users import UserReward
+    from gamutrl.training.evaluation import score_texts
+
+    scored = [(stage.name, reward) for stage in preset.stages for reward in getattr(stage, "rewards", ())]
+    evaluation = preset.evaluation
+    measured = [("held out", reward) for reward in (evaluation.metric, *evaluation.others)]
+    yield "scored on the true answers, laid out as a reply:"
+    for name, reward in [*scored, *measured]:
+        if not isinstance(reward.score, PerRollout | UserReward):
+            yield f"    {name}/{reward.name}: needs the policy, so it is not tried here"
+            continue
+        prompts: list[Prompt] = found.get("prompts", {}).get(name) or []
+        texts = [evaluation.answer_format.format(answer=prompt.answer) for prompt in prompts]
+        value_R = score_texts(reward, prompts, texts)
+        told = "does not apply to any" if bool(value_R.isnan().all()) else f"{float(value_R.nanmean()):.3f}"
+        yield f"    {name}/{reward.name} × {reward.weight:g}: {told}"
+
+
+def _model(preset: Preset, found: dict[str, Any]) -> Iterator[str]:
+    from gamutrl.cli.memory import skeleton
+    from gamutrl.policies.families import Backbone
+    from gamutrl.policies.models import TextModel
+
+    model = preset.model
+    if preset.stand_in:
+        yield f"stand-in: {preset.stand_in}"
+    if not isinstance(model, TextModel):
+        yield f"{model.name}: is not looked into before it is loaded"
+        return
+    found["module"] = module = skeleton(model)
+    inner = module.get_base_model() if hasattr(module, "get_base_model") else module
+    millions = sum(p.numel() for p in module.parameters()) / 1e6
+    yield f"{model.name}: {type(inner).__name__}, {millions:,.1f} million parameters"
+    reason = Backbone(inner).reason
+    yield "    prompts are shared within their group" if reason is None else f"    prompts are not shared: {reason}"
+    prompts = [prompt for some in found.get("prompts", {}).values() for prompt in some]
+    lengths = list(_prompt_lengths(model, inner, prompts))
+    if lengths:
+        found["prompt_tokens"] = max(lengths)
+        yield f"    prompts of {min(lengths)} to {max(lengths)} tokens in the rows looked at"
+    limit = model.max_prompt_tokens
+    if limit is not None and lengths and max(lengths) > limit and model.on_long_prompt == "fail":
+        raise ValueError(
+            f"A prompt has {max(lengths)} tokens, over model.max_prompt_tokens {limit}: raise it, or leave such rows out "
+            "with --model.on_long_prompt drop."
+        )
+
+
+def _prompt_lengths(model: Any, inner: Any, prompts: list[Prompt]) -> Iterator[int]:
+    from gamutrl import zoo
+    from gamutrl.policies import loading
+    from gamutrl.policies.families import Backbone
+    from gamutrl.policies.segments import Segments
+
+    name = str(zoo.path(model.name)) if model.name in zoo.available() else model.name
+    segments = Segments(loading._processor(name, inner.config.model_type), Backbone(inner))
+    for prompt in prompts:
+        yield len(segments.prompt(prompt.messages))
+
+
+def _memory(preset: Preset, found: dict[str, Any]) -> Iterator[str]:
+    from gamutrl.cli.memory import GIB, estimate
+
+    model: Any = preset.model
+    if "module" not in found:
+        yield "not estimated: the model was not looked into"
+        return
+    estimates = [
+        (stage.name, estimate(model, found["module"], stage, found.get("prompt_tokens", 512)))
+        for stage in preset.stages
+    ]
+    name, largest = max(estimates, key=lambda pair: pair[1].total)
+    yield (
+        f"about {largest.total / GIB:.2f} GiB in stage {name}, {largest.dtype} on {largest.device}, "
+        f"{largest.trained / 1e6:,.1f} of {largest.parameters / 1e6:,.1f} million parameters trained"
+    )
+    for part, size in largest.parts.items():
+        yield f"    {part}: {size / GIB:.2f} GiB"

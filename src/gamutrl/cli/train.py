@@ -1,0 +1,221 @@
+"""`gamut train`, `gamut resume` and `gamut demo`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gamutrl.cli.errors import UsageError
+from gamutrl.cli.presets import add_preset_options, free_folder, preset_of, settable
+
+if TYPE_CHECKING:
+    from gamutrl.training.preset import Preset
+    from gamutrl.training.run import Run
+    from gamutrl.training.session import Watcher
+
+EXAMPLES = """\
+examples:
+  gamut train visual-rft
+  gamut train visual-rft --steps 50 --seed 1 --rl.optimizer.lr 3e-6 --rl.group_size 16
+  gamut train grpo --data rows.parquet --columns 'prompt=question,image=image,answer=answer' --dry-run
+  gamut train grpo --model Qwen/Qwen2.5-VL-3B-Instruct --model.lora.rank 16 --reward my_reward.py:score
+  gamut train video-r1 --preset paper --dry-run
+
+Every field of the preset is an option too, named by its path; `gamut train SYSTEM --help` lists those of one system.
+"""
+
+
+def add_verbs(verbs: Any) -> None:
+    demo = verbs.add_parser(
+        "demo",
+        help="train a small vision-language model on this machine, in minutes",
+        description="Trains the visual-rft recipe's tiny preset on data in the package and shows what it learned.",
+    )
+    demo.add_argument("--out", metavar="DIR", help="the run directory (default: the next free runs/demo-NNN)")
+    demo.add_argument("--seed", type=int, default=0, metavar="N")
+    demo.set_defaults(run=_demo)
+
+    train = verbs.add_parser(
+        "train",
+        help="train a system",
+        description="Trains a system: evaluates, trains every stage, evaluates again, writes a report.",
+        epilog=EXAMPLES,
+        add_help=False,
+    )
+    train.add_argument("system", metavar="SYSTEM", nargs="?", help="a name from `gamut list`")
+    train.add_argument(
+        "-h", "--help", action="store_true", help="show this, with the fields of SYSTEM where one is named"
+    )
+    train.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print the configuration and check all that can be checked without training",
+    )
+    train.add_argument("--out", metavar="DIR", help="the run directory (default: the next free runs/SYSTEM-NNN)")
+    train.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="everything random follows from it (default: 0)"
+    )
+    add_track_option(train)
+    add_preset_options(train)
+    train.set_defaults(run=lambda args: _train(args, train), takes_overrides=True)
+
+    resume = verbs.add_parser(
+        "resume",
+        help="go on with a run that was stopped or killed",
+        description="Goes on with a run from its last checkpoint; the result is that of a run that was never stopped.",
+        epilog="examples:\n  gamut resume runs/visual-rft-001\n  gamut resume runs/mine --reward my_reward.py:score\n",
+    )
+    resume.add_argument("folder", metavar="DIR", help="the run directory")
+    resume.add_argument(
+        "--reward",
+        action="append",
+        default=[],
+        metavar="FILE.py:FUNCTION",
+        help="where a reward of your own is, if the run has one",
+    )
+    resume.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="PACKAGE",
+        help="a package beside gamutrl that the configuration may import from",
+    )
+    add_track_option(resume)
+    resume.set_defaults(run=_resume)
+
+
+def add_track_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--track",
+        action="append",
+        default=[],
+        choices=("tensorboard", "wandb", "trackio"),
+        help="send every step's numbers there too",
+    )
+
+
+def _train(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    if args.help:
+        print(parser.format_help())
+        if args.system:
+            _print_fields(args)
+        return 0
+    if not args.system:
+        raise UsageError("Name a system: `gamut train visual-rft`. `gamut list` shows all.")
+    preset, about, allowed = preset_of(args)
+    if args.dry_run:
+        from gamutrl.cli.dry_run import check
+
+        return check(preset, about, args.seed)
+    folder = Path(args.out) if args.out else free_folder(args.system)
+    _run(preset, folder, about, args.seed, args.track, allowed)
+    return 0
+
+
+def _demo(args: argparse.Namespace) -> int:
+    from gamutrl.recipes.recipe import load
+
+    recipe = load("visual-rft")
+    about = {
+        "system": "visual-rft",
+        "preset": "tiny",
+        "variant": "default",
+        "title": recipe.title,
+        "arxiv": recipe.arxiv,
+        "change": recipe.change,
+    }
+    _run(recipe.tiny, Path(args.out) if args.out else free_folder("demo"), about, args.seed, [], [])
+    return 0
+
+
+def _resume(args: argparse.Namespace) -> int:
+    from gamutrl import api
+    from gamutrl.rewards.users import load
+    from gamutrl.training.run import SUMMARY, read_config
+
+    folder = Path(args.folder)
+    allowed = [*args.allow, *(load(where).__module__.split(".")[0] for where in args.reward)]
+    _, config = read_config(folder, allowed)
+    if (folder / SUMMARY).exists():
+        print(f"{folder} is finished already; `gamut report {folder}` writes its report again.", file=sys.stderr)
+        return 0
+    show_result(api.resume(folder, watchers=_watchers(args.track, folder, config), allowed=allowed))
+    return 0
+
+
+def _run(preset: Preset, folder: Path, about: dict[str, Any], seed: int, track: list[str], allowed: list[str]) -> Run:
+    from gamutrl import api
+
+    print(f"Training {about['system']} ({about['preset']}) in {folder}", file=sys.stderr)
+    watchers = _watchers(track, folder, about)
+    run = api.train(preset, folder, seed=seed, watchers=watchers, about=about, allowed=allowed)
+    show_result(run)
+    return run
+
+
+def _watchers(track: list[str], folder: Path, config: dict[str, Any]) -> list[Watcher]:
+    from gamutrl.training.watchers import Bar, tracker
+
+    return [Bar(), *(tracker(name, folder, config) for name in track)]
+
+
+def show_result(run: Run) -> None:
+    """The table that a run ends with, and where its report is."""
+    from rich.console import Console
+    from rich.table import Table
+
+    summary = run.summary
+    metric = summary["after"]["metric"]
+    table = Table(
+        title=f"{metric} on {summary['after']['rows']} held-out rows",
+        box=None,
+        pad_edge=False,
+        padding=(0, 3, 0, 0),
+        title_justify="left",
+    )
+    table.add_column("")
+    table.add_column("mean", justify="right")
+    table.add_column("95% interval", justify="right")
+    for label, measured in (
+        ("before", summary["before"]),
+        ("after", summary["after"]),
+        ("best constant answer", summary["constant"]),
+        ("commonest answer a question", summary["text_only"]),
+    ):
+        style = "bold" if label == "after" else ""
+        table.add_row(
+            label, f"{measured['value']:.3f}", f"[{measured['low']:.3f}, {measured['high']:.3f}]", style=style
+        )
+    gain = summary["gain"]
+    table.add_row(
+        "gain",
+        f"{gain['value']:+.3f}",
+        f"[{gain['low']:+.3f}, {gain['high']:+.3f}]",
+        style="bold green" if gain["low"] > 0 else "bold yellow",
+    )
+    console = Console(highlight=False)
+    console.print()
+    console.print(table)
+    console.print(
+        f"\nwall time  {_duration(summary['wall_seconds'])}   "
+        f"(training {_duration(summary['training_seconds'])}, {summary['steps']} steps)"
+    )
+    console.print(f"report     {(run.folder / 'report.html').resolve()}", soft_wrap=True)
+    console.print(f"model      {(run.folder / 'model').resolve()}", soft_wrap=True)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def _print_fields(args: argparse.Namespace) -> None:
+    preset, _, _ = preset_of(args)
+    rows = settable(preset)
+    width = max(len(path) for path, _ in rows)
+    print(f"the fields of {args.system} ({args.preset}), with their values:")
+    for path, value in rows:
+        print(f"  --{path:<{width}}  {value if len(value) <= 100 else value[:97] + '…'}")
