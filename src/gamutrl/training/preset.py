@@ -45,14 +45,18 @@ class Preset:
         return replace(self, model=replace_field(self.model, "name", name))
 
     def with_data(self, train: Source, held_out: Source) -> Preset:
-        """The same preset on other rows: every stage's data, and the evaluation's."""
+        """The same preset on other rows: every stage's data, and the evaluation's (whose constants are then found anew)."""
         stages = tuple(replace_field(stage, "data", train) for stage in self.stages)
-        return replace(self, stages=stages, evaluation=replace(self.evaluation, data=held_out))
+        return replace(self, stages=stages, evaluation=replace(self.evaluation, data=held_out, constants=None))
 
     def with_steps(self, steps: int) -> Preset:
         """The last stage's length (the one that the recipe is about)."""
+        return self.with_last(steps=steps)
+
+    def with_last(self, **changes: Any) -> Preset:
+        """The same preset with fields of its last stage changed (the one that the recipe is about)."""
         *first, last = self.stages
-        return replace(self, stages=(*first, replace_field(last, "steps", steps)))
+        return replace(self, stages=(*first, replace(last, **changes)))  # type: ignore[type-var]
 
 
 def replace_field(value: Any, name: str, new: Any) -> Any:

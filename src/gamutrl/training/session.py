@@ -21,6 +21,7 @@ import torch
 
 from gamutrl.core import Context
 from gamutrl.training import checkpoint
+from gamutrl.training.samples import plain
 
 
 class TrainingError(RuntimeError):
@@ -209,7 +210,7 @@ class Session:
 
     def _append(self, name: str, lines: Sequence[Mapping[str, Any]]) -> None:
         with (self.folder / name).open("a") as file:
-            file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+            file.writelines(json.dumps(plain(line), ensure_ascii=False) + "\n" for line in lines)
 
     def _trim(self, stage_number: int, step: int) -> None:
         """Drop what was logged after the checkpoint: those steps are done again."""
