@@ -60,6 +60,12 @@ class Turn:
     def __len__(self) -> int:
         return len(self.tokens_T)
 
+    def spelling(self, start: int, end: int) -> Tensor:
+        """Which actions spell something of `raw_text[start:end]`, bool `[T]`."""
+        begin_T = torch.tensor(self.char_of_T, dtype=torch.long)
+        end_T = torch.tensor([*self.char_of_T[1:], len(self.raw_text)][: len(self)], dtype=torch.long)
+        return (begin_T < end) & (end_T > start)
+
 
 @dataclass(eq=False)
 class Rollout:

@@ -51,12 +51,8 @@ class Preset:
 
     def with_steps(self, steps: int) -> Preset:
         """The last stage's length (the one that the recipe is about)."""
-        return self.with_last(steps=steps)
-
-    def with_last(self, **changes: Any) -> Preset:
-        """The same preset with fields of its last stage changed (the one that the recipe is about)."""
         *first, last = self.stages
-        return replace(self, stages=(*first, replace(last, **changes)))  # type: ignore[type-var]
+        return replace(self, stages=(*first, replace_field(last, "steps", steps)))
 
 
 def replace_field(value: Any, name: str, new: Any) -> Any:
