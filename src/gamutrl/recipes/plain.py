@@ -4,7 +4,8 @@ changed."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 from gamutrl.core import Sampling, Source
 from gamutrl.data.columns import Columns
@@ -59,7 +60,12 @@ def tiny(
     constants = tuple(forms.write(knobs["form"], answer) for answer in test.module.answers(task, **held_out))
     greedy = Sampling(max_tokens=sampling.max_tokens, temperature=0.0)
     evaluation = Evaluation(
-        test, metric, (*others, *(r for r in rewards if r.name != metric.name)), rows, greedy, constants=constants
+        test,
+        metric,
+        (*others, *(r for r in rewards if r.name != metric.name and r.scope == "rollout")),
+        rows,
+        greedy,
+        constants=constants,
     )
     return Preset(model, (stage,), evaluation)
 
@@ -78,10 +84,25 @@ def paper(
 ) -> Preset:
     """A `paper` preset: the published model and data, with the published settings as fields of the RL stage."""
     train = FileRows(data, columns) if isinstance(data, str) else data
-    test = held_out or (FileRows(data, columns, split="test") if isinstance(data, str) else data)
+    if held_out is None:
+        held_out = FileRows(data, columns, split="test") if isinstance(data, str) else data
     sampling = changes.pop("sampling", Sampling(max_tokens=256))
     stage = RL(train, rewards, sampling=sampling, **{"optimizer": AdamW(lr=1e-6), **changes})
     greedy = Sampling(max_tokens=sampling.max_tokens, temperature=0.0)
     return Preset(
-        model, (stage,), Evaluation(test, metric, rows=rows, sampling=greedy), save_every=50, stand_in=stand_in
+        model, (stage,), Evaluation(held_out, metric, rows=rows, sampling=greedy), save_every=50, stand_in=stand_in
     )
+
+
+def with_stage(preset: Preset, **changes: Any) -> Preset:
+    """A preset with fields of its last stage changed: a variant."""
+    *first, last = preset.stages
+    return replace(preset, stages=(*first, replace(cast(RL, last), **changes)))
+
+
+def with_rewards(preset: Preset, **changed: Reward) -> Preset:
+    """A preset with some of its last stage's rewards exchanged, by name. Raises ValueError for a name it has not."""
+    rewards = cast(RL, preset.stages[-1]).rewards
+    if unknown := set(changed) - {reward.name for reward in rewards}:
+        raise ValueError(f"The stage has no reward called {', '.join(sorted(unknown))}.")
+    return with_stage(preset, rewards=tuple(changed.get(reward.name, reward) for reward in rewards))
