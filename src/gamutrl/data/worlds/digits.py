@@ -33,6 +33,12 @@ def demonstrate(row: Prompt, style: str = "direct", error_rate: float = 0.0, see
     return base.write_demonstration(_TASKS, row, style, error_rate, seed)
 
 
+def answer_to(task: str, facts: Any, query: Query) -> tuple[str, str]:
+    """A plain question about these facts, and its answer."""
+    chosen = base.find_task("digits", _TASKS, task)
+    return chosen.ask(query), chosen.solve(facts, query).written()
+
+
 def answers(task: str, **knobs: Any) -> Sequence[str]:
     """The answers a policy that does not look could always give."""
     return base.find_task("digits", _TASKS, task).constant

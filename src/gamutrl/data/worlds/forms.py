@@ -10,17 +10,17 @@ from collections.abc import Sequence
 
 FORMS: dict[str, str] = {
     "plain": "",
-    "answer": " Reply <answer> </answer>.",
-    "think": " Reply <think> </think> <answer> </answer>.",
-    "info": " Reply <info> </info> <think> </think> <answer> </answer>.",
+    "answer": " Reply <answer></answer>.",
+    "think": " Reply <think></think><answer></answer>.",
+    "info": " Reply <info></info><think></think><answer></answer>.",
 }
 """The tags a reply is written in, and the hint that asks for them."""
 
 NOTATIONS: dict[str, str] = {
     "list": "",
-    "position": " Boxes: {'Position': [x1, y1, x2, y2], 'Confidence': c}.",
-    "bbox_2d": ' Boxes: {"bbox_2d": [x1, y1, x2, y2]}.',
-    "native": " Boxes: <|box_start|>(x1,y1),(x2,y2)<|box_end|>.",
+    "position": " Boxes as Position, Confidence.",
+    "bbox_2d": " Boxes as bbox_2d.",
+    "native": " Boxes as <|box_start|><|box_end|>.",
 }
 """The notations of boxes, and the hint that asks for each."""
 

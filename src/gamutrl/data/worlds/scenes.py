@@ -24,7 +24,7 @@ USUAL = {"circle": "red", "square": "blue", "triangle": "green", "cross": "yello
 
 Thing = dict[str, Any]
 Kind = tuple[str, str]
-_KINDS: tuple[Kind, ...] = tuple((colour, shape) for colour in COLOURS for shape in SHAPES)
+KINDS: tuple[Kind, ...] = tuple((colour, shape) for colour in COLOURS for shape in SHAPES)
 
 
 def rows(split: Split, n: int, seed: int = 0, *, task: str, **knobs: Any) -> list[Prompt]:
@@ -35,6 +35,12 @@ def rows(split: Split, n: int, seed: int = 0, *, task: str, **knobs: Any) -> lis
 def demonstrate(row: Prompt, style: str = "direct", error_rate: float = 0.0, seed: int = 0) -> str:
     """An assistant text that answers the row (see `base.STYLES`)."""
     return base.write_demonstration(_TASKS, row, style, error_rate, seed)
+
+
+def answer_to(task: str, facts: Any, query: Query) -> tuple[str, str]:
+    """A plain question about these facts, and its answer."""
+    chosen = base.find_task("scenes", _TASKS, task)
+    return chosen.ask(query), chosen.solve(facts, query).written()
 
 
 def answers(task: str, **knobs: Any) -> Sequence[str]:
@@ -102,8 +108,8 @@ def _filter(rng: random.Random) -> Query:
 
 def _kinds(rng: random.Random, query: Query, matching: int, others: int) -> list[Kind]:
     """`matching` kinds that a query asks for, `others` that it does not."""
-    yes = [kind for kind in _KINDS if matches(kind, query)]
-    no = [kind for kind in _KINDS if not matches(kind, query)]
+    yes = [kind for kind in KINDS if matches(kind, query)]
+    no = [kind for kind in KINDS if not matches(kind, query)]
     return rng.choices(yes, k=matching) + rng.choices(no, k=others)
 
 
@@ -126,7 +132,7 @@ def more_questions(rng: random.Random, things: Sequence[Thing]) -> list[tuple[st
 
 
 def _draw_any(rng: random.Random, split: Split, low: int = 2, high: int = 6, overlap: bool = False) -> Any:
-    return place(rng, rng.choices(_KINDS, k=rng.randint(low, high)), overlap), {}
+    return place(rng, rng.choices(KINDS, k=rng.randint(low, high)), overlap), {}
 
 
 def _solve_read(things: list[Thing], query: Query) -> Solution:
@@ -167,7 +173,7 @@ def _draw_attribute(
     """
     usual = rng.random() < guessable
     asked = "colour" if guessable or rng.random() < 0.6 else "shape"
-    colour, shape = rng.choice(_KINDS)
+    colour, shape = rng.choice(KINDS)
     if usual:
         colour = USUAL[shape]
     query: Query = {"asked": asked, "colour": None, "shape": None}
@@ -194,8 +200,8 @@ def _solve_attribute(things: list[Thing], query: Query) -> Solution:
 
 def _draw_relation(rng: random.Random, split: Split, low: int = 2, high: int = 5) -> Any:
     """Two shapes apart in one direction; the four directions equally often."""
-    a, b = rng.sample(_KINDS, 2)
-    others = [kind for kind in rng.choices(_KINDS, k=rng.randint(low, high) - 2) if kind not in (a, b)]
+    a, b = rng.sample(KINDS, 2)
+    others = [kind for kind in rng.choices(KINDS, k=rng.randint(low, high) - 2) if kind not in (a, b)]
     wanted = rng.choice(("left", "right", "above", "below"))
     while True:
         things = place(rng, [a, b, *others])
@@ -230,9 +236,9 @@ def _draw_compare(rng: random.Random, split: Split, most: int = 3, others: int =
     else:
         b, a = sorted(rng.sample(range(most + 1), 2))
         a, b = (a, b) if outcome == first else (b, a)
-    free = [kind for kind in _KINDS if not {first, second} & set(kind)]
+    free = [kind for kind in KINDS if not {first, second} & set(kind)]
     own = [
-        rng.choice([kind for kind in _KINDS if value in kind])
+        rng.choice([kind for kind in KINDS if value in kind])
         for value, k in ((first, a), (second, b))
         for _ in range(k)
     ]
@@ -392,16 +398,21 @@ def _solve_arithmetic(things: list[Thing], query: Query) -> Solution:
     return Solution(str(sum(counts)), f"{parts}: {sum(counts)}")
 
 
-def _draw_numbers(rng: random.Random, split: Split, signs: int = 3, limit: int = 20, steps: int = 2) -> Any:
-    """Printed numbers in different colours, one a quarter of the canvas; `steps` of them are to be added."""
-    colours = rng.sample(COLOURS, signs)
-    facts = []
-    for colour, cell in zip(colours, sorted(rng.sample(range(4), signs))):
+def place_numbers(rng: random.Random, signs: int, limit: int) -> list[Thing]:
+    """Printed numbers below `limit` in different colours, one a quarter of the canvas, in reading order."""
+    placed = []
+    for colour, cell in zip(rng.sample(COLOURS, signs), sorted(rng.sample(range(4), signs))):
         number = rng.randrange(limit)
         width = render.number_stamp(number).shape[1]
         x, y = cell % 2 * 32 + rng.randint(0, 31 - width), cell // 2 * 32 + rng.randint(0, 16)
-        facts.append({"number": number, "colour": colour, "box": [x, y, x + width, y + 15]})
-    return facts, {"colours": rng.sample(colours, min(steps, signs))}
+        placed.append({"number": number, "colour": colour, "box": [x, y, x + width, y + 15]})
+    return placed
+
+
+def _draw_numbers(rng: random.Random, split: Split, signs: int = 3, limit: int = 20, steps: int = 2) -> Any:
+    """Printed numbers, of which `steps` are to be added."""
+    facts = place_numbers(rng, signs, limit)
+    return facts, {"colours": rng.sample([sign["colour"] for sign in facts], min(steps, signs))}
 
 
 def _ask_numbers(query: Query) -> str:
