@@ -87,6 +87,12 @@ def test_a_conversation_may_be_json_text():
     assert shape(prompt) == [("user", ["Hi"])]
 
 
+def test_a_conversation_may_be_a_struct_of_lists():
+    turns = {"from": ["human", "gpt"], "value": ["Hi", "Ho"]}
+    prompt = read({"conversations": turns})
+    assert (shape(prompt), prompt.answer) == ([("user", ["Hi"])], "Ho")
+
+
 def test_several_columns_of_pictures_and_a_system_text():
     columns = 'prompt="Same {thing}?",image=before+after,system=You compare.,answer=same ? yes : no,n=count(things)'
     row = {"before": "a.png", "after": "b.png", "thing": "cat", "same": True, "things": "[1, 2]"}

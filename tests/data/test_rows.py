@@ -131,10 +131,10 @@ def test_a_large_parquet_is_laid_out_once(pictures, tmp_path, monkeypatch):
     monkeypatch.setattr(files_module, "IN_MEMORY", 0)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     file = as_parquet(pictures, tmp_path)
-    files_module.open_file(file)
+    assert len(files_module.open_file(file)) == ROWS
     laid_out = list((tmp_path / "cache").rglob("*.arrow"))
     before = laid_out[0].stat().st_mtime_ns
-    files_module.open_file(file)
+    assert len(files_module.open_file(file)) == ROWS
     assert [path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.*")] == [before]
 
 
@@ -302,6 +302,26 @@ def test_decoded_rows_are_kept_up_to_a_bound(pictures, tmp_path):
         rows[k]
     assert rows[0] is not first
     assert rows.opened._cache.held <= 3 * 32
+
+
+def test_pictures_that_come_late_in_a_file_are_found(pictures, tmp_path):
+    lines = [json.dumps({"question": "no picture", "answer": 0})] * 2000 + [json.dumps(pictures[3])]
+    (tmp_path / "late.jsonl").write_text("\n".join(lines))
+    rows = FileRows(str(tmp_path / "late.jsonl"), split="all")
+    assert (len(rows[0].media), len(rows[2000].media)) == (0, 1)
+
+
+def test_numbers_that_stand_for_classes_read_as_their_names(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    kinds = datasets.Features(
+        {"question": datasets.Value("string"), "label": datasets.ClassLabel(names=["cat", "dog"])}
+    )
+    dataset = datasets.Dataset.from_dict({"question": ["a", "b"], "label": [1, 0]}, features=kinds)
+    dataset.to_parquet(str(tmp_path / "a.parquet"))
+    dataset.save_to_disk(str(tmp_path / "saved"))
+    for path in ("a.parquet", "saved"):
+        rows = FileRows(str(tmp_path / path), split="all")
+        assert [rows[k].answer for k in range(2)] == rows.column("label") == ["dog", "cat"]
 
 
 def test_columns_of_bytes_stay_out_of_the_prompt_unless_asked_for(tmp_path):

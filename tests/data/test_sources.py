@@ -214,6 +214,9 @@ def test_rows_to_evaluate_on_are_all_different():
     assert len(set(ids(take(rows(5), 99)))) == 5
     assert ids(take(rows(5), 3)) == ["r0", "r2", "r4"]
     assert len(take(WorldRows("digits", "sum"), 4)) == 4
+    both = Changed(Mixture((rows(5, "a"), rows(50, "b")), (1, 1)), marked)
+    found = ids(take(both, 20))
+    assert (len(set(found)), Counter(id[0] for id in found)) == (15, {"a": 5, "b": 10})
     with pytest.raises(DataError, match="say how many"):
         take(WorldRows("digits", "sum"), 0)
 

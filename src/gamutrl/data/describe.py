@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 from PIL import Image
 
 from gamutrl.core import Part, Prompt, Source
-from gamutrl.data.media import even_indices
 from gamutrl.data.problems import BadRow, Problem
 from gamutrl.data.rows import FileRows
 from gamutrl.data.selectors import as_text
+from gamutrl.data.sources import take
 
 _SHOWN = 60
 
@@ -51,17 +52,37 @@ class Description:
 
 
 def describe(source: Source, rows: int = 8) -> Description:
-    """Look at a source: its columns, some rows evenly spread (their media opened), its problems.
+    """Look at a source: its columns, some of its rows (their media opened), its problems.
 
-    A bad row is listed among the problems here, and does not stop the look.
+    What a source is made of is looked into: columns and notes are those of the files at its bottom, rows are as the
+    source gives them. Bad rows are listed among the problems, and do not stop the look.
     """
+    lenient = _lenient(source)
+    seen = list({prompt.id: prompt for prompt in take(lenient, rows)}.values())
+    files = list(files_of(lenient))
+    columns = [column for file in files for column in _columns(file)] or _columns_of(seen)
+    problems = {(p.file, p.row): p for file in files for p in file.problems}
+    notes = dict.fromkeys(note for file in files for note in _notes(file))
+    return Description(
+        _name(source),
+        _size(lenient),
+        tuple({column.name: column for column in reversed(columns)}.values())[::-1],
+        tuple(map(row_info, seen)),
+        tuple(problems.values()),
+        tuple(notes),
+    )
+
+
+def files_of(source: Any) -> Iterator[FileRows]:
+    """The files at the bottom of a source."""
     if isinstance(source, FileRows):
-        return _of_file(source, rows)
-    prompts = source.batch(0, rows, 0)
-    size = len(source) if hasattr(source, "__getitem__") and _finite(source) else None  # type: ignore[arg-type]
-    first = prompts[0] if prompts else Prompt(())
-    columns = tuple(ColumnInfo(name, type(value).__name__, "", _short(value)) for name, value in first.columns.items())
-    return Description(_name(source), size, columns, tuple(map(row_info, prompts)), (), ())
+        yield source
+    elif isinstance(source, list | tuple):
+        for part in source:
+            yield from files_of(part)
+    elif is_dataclass(source):
+        for part in fields(source):
+            yield from files_of(getattr(source, part.name))
 
 
 def row_info(prompt: Prompt) -> RowInfo:
@@ -81,26 +102,32 @@ def medium(part: Part) -> str:
     return part.kind
 
 
-def _of_file(source: FileRows, count: int) -> Description:
-    places = source.places
-    opened = source.opened
-    seen: list[RowInfo] = []
-    example: Prompt | None = None
-    for k in even_indices(len(places), count):
-        place = int(places[k])
-        try:
-            prompt = opened.prompt(place)
-        except BadRow as bad:
-            opened.note(place, str(bad))
-            continue
-        example = example or prompt
-        seen.append(row_info(prompt))
+def _lenient(value: Any) -> Any:
+    """The source with bad rows left out."""
+    if isinstance(value, FileRows):
+        return replace(value, on_bad_row="skip")
+    if isinstance(value, tuple):
+        return tuple(map(_lenient, value))
+    if not is_dataclass(value) or isinstance(value, type):
+        return value
+    return replace(value, **{part.name: _lenient(getattr(value, part.name)) for part in fields(value) if part.init})
+
+
+def _columns(file: FileRows) -> list[ColumnInfo]:
+    opened = file.opened
     roles = {} if opened.written else opened.columns.roles(opened.types)
-    columns = tuple(
-        ColumnInfo(name, holds, ", ".join(roles.get(name, ())), _short((example.columns if example else {}).get(name)))
+    values: dict[str, Any] = {}
+    with suppress(BadRow):
+        values = dict(opened.prompt(int(file.places[0])).columns)
+    return [
+        ColumnInfo(name, holds, ", ".join(roles.get(name, ())), _short(values.get(name)))
         for name, holds in opened.types.items()
-    )
-    return Description(_name(source), len(source), columns, tuple(seen), source.problems, tuple(_notes(source)))
+    ]
+
+
+def _columns_of(prompts: Sequence[Prompt]) -> list[ColumnInfo]:
+    columns = prompts[0].columns if prompts else {}
+    return [ColumnInfo(name, type(value).__name__, "", _short(value)) for name, value in columns.items()]
 
 
 def _notes(source: FileRows) -> list[str]:
@@ -131,12 +158,11 @@ def _notes(source: FileRows) -> list[str]:
 _GROUP_NAMES = {"id", "identifier", "group", "image_id", "question_id", "image_path", "image", "video", "source"}
 
 
-def _finite(source: Any) -> bool:
+def _size(source: Any) -> int | None:
     try:
-        len(source)
+        return len(source)
     except TypeError:
-        return False
-    return True
+        return None
 
 
 def _name(source: Any) -> str:

@@ -11,6 +11,7 @@ import socket
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -52,8 +53,11 @@ def open_tables(path: str, subset: str = "") -> Splits:
     raise DataError(f"There is no file or folder {path!r} (a data set on the hub is named owner/name).")
 
 
-def open_file(path: Path, file: str = "") -> Table:
-    """One file as a table. Raises `DataError` for a kind that is not read, an empty file, or one that is damaged."""
+def open_file(path: Path, file: str = "", many: bool = False) -> Table:
+    """One file as a table; `many`: it is one of a large number, and not to be held in memory.
+
+    Raises `DataError` for a kind that is not read, an empty file, or one that is damaged.
+    """
     kind = path.suffix.lower()
     if kind not in SUFFIXES:
         raise DataError(
@@ -64,9 +68,10 @@ def open_file(path: Path, file: str = "") -> Table:
     file = file or path.name
     try:
         if kind == ".parquet":
-            return ArrowTable(_parquet(path), file, path.parent)
+            return ArrowTable(partial(_parquet, path, many), pq.read_schema(path), file, path.parent)
         if kind == ".arrow":
-            return ArrowTable(_mapped(path), file, path.parent)
+            table = _mapped(path)
+            return ArrowTable(lambda: table, table.schema, file, path.parent)
         if kind in (".csv", ".tsv"):
             return ListTable(_csv(path, "\t" if kind == ".tsv" else ","), file, path.parent)
         return JsonLines(path, file) if kind != ".json" or _is_json_lines(path) else _json(path, file)
@@ -82,8 +87,9 @@ def _open_folder(folder: Path) -> Splits:
         return _split_by_name(folder, [(found.parent, open_captions(found, folder)) for found in natural(labelled)])
     files = [file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and not _hidden(file, folder)]
     if files:
-        files = sorted(files)
-        return _split_by_name(folder, [(file, open_file(file, str(file.relative_to(folder)))) for file in files])
+        many = sum(file.stat().st_size for file in files) > IN_MEMORY
+        tables = [(file, open_file(file, str(file.relative_to(folder)), many)) for file in sorted(files)]
+        return _split_by_name(folder, tables)
     pictures = [
         file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and not _hidden(file, folder)
     ]
@@ -135,14 +141,17 @@ def _hidden(file: Path, folder: Path) -> bool:
 # Reading each kind of file
 
 
-def _parquet(path: Path) -> pa.Table:
-    with pq.ParquetFile(path) as file:
-        meta = file.metadata
-        size = sum(meta.row_group(group).total_byte_size for group in range(meta.num_row_groups))
-        if size <= IN_MEMORY:
-            return file.read()
-        rows = max(1, min(65_536, (64 << 20) * meta.num_rows // size))
-        return _mapped(_laid_out(path, file, rows))
+def _parquet(path: Path, many: bool) -> pa.Table:
+    try:
+        with pq.ParquetFile(path, pre_buffer=False, buffer_size=8 << 20) as file:
+            meta = file.metadata
+            size = sum(meta.row_group(group).total_byte_size for group in range(meta.num_row_groups))
+            if size <= IN_MEMORY and not many:
+                return file.read()
+            rows = max(1, min(65_536, (64 << 20) * meta.num_rows // max(1, size)))
+            return _mapped(_laid_out(path, file, rows))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+        raise DataError(f"{path.name} cannot be read as parquet: {error}") from None
 
 
 def _laid_out(path: Path, file: pq.ParquetFile, rows: int) -> Path:
@@ -255,6 +264,10 @@ def _from_hub(name: str, subset: str) -> Splits:
     return _datasets(found, name, Path())
 
 
+def _table_of(dataset: Any) -> pa.Table:
+    return dataset.data.table
+
+
 @contextmanager
 def _offline() -> Iterator[None]:
     """Inside, the hub's client reads its cache and does not wait for five retries. It has no argument for this."""
@@ -277,7 +290,8 @@ def _datasets(found: Any, name: str, root: Path) -> Splits:
     tables: Splits = {}
     for split, dataset in splits.items():
         rows = None if dataset._indices is None else np.asarray(dataset._indices.column(0))
-        tables[split] = [ArrowTable(dataset.data.table, f"{name}/{split}".rstrip("/"), root, rows)]
+        schema = dataset.features.arrow_schema
+        tables[split] = [ArrowTable(partial(_table_of, dataset), schema, f"{name}/{split}".rstrip("/"), root, rows)]
     return tables
 
 

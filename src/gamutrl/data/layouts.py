@@ -56,10 +56,11 @@ def reader(columns: Columns, present: Collection[str], heavy: Collection[str] = 
             kind: [item for value in values for item in _items(kind, value(row))] for kind, values in media.items()
         }
         asked = parts["prompt"](row)
-        messages = _conversation(asked) if _is_conversation(asked) else [("user", _question(asked))]
+        turns = _turns(asked)
+        messages = [("user", _question(asked))] if turns is None else _conversation(turns)
         if "system" in parts:
             messages = [("system", as_text(parts["system"](row))), *messages]
-        hide = hidden | {columns.prompt} if _is_conversation(asked) else hidden
+        hide = hidden if turns is None else hidden | {columns.prompt}
         values = {name: value for name, value in row.items() if name not in hide}
         values |= {name: parts[name](row) for name in extra}
         if "completion" in parts:
@@ -89,9 +90,7 @@ def check_media(prompt: Prompt, root: Path, options: MediaOptions) -> None:
             if isinstance(value, str) and not value.startswith(("data:", "http://", "https://")):
                 located(value.removeprefix("file://"), root, options)
             elif isinstance(value, str) and value.startswith("http") and not options.allow_http:
-                raise BadRow(
-                    f"{value[:100]} is on the net, which is not read by default (--media.allow-http allows it)."
-                )
+                raise BadRow(f"{value[:100]} is on the net, which is not read by default (--allow-http allows it).")
 
 
 def _opened(part: Part, root: Path, options: MediaOptions) -> Part:
@@ -165,33 +164,31 @@ def _question(value: Any) -> str:
 
 
 def _said(value: Any) -> str:
-    return _plain(_conversation(value)[-1][1]) if _is_conversation(value) else as_text(value)
+    turns = _turns(value)
+    return as_text(value) if turns is None else _plain(_conversation(turns)[-1][1])
 
 
 def _plain(content: Any) -> str:
     return content if isinstance(content, str) else "".join(part.value for part in content if part.kind == "text")
 
 
-def _is_conversation(value: Any) -> bool:
+def _turns(value: Any) -> list[Any] | None:
+    """A chat's turns: a list of structs, a struct of lists (as older data sets store it), or JSON text; else None."""
     if isinstance(value, str) and value.lstrip()[:1] == "[":
         try:
             value = json.loads(value)
         except (ValueError, RecursionError):
-            return False
-    return (
-        isinstance(value, list | tuple)
-        and len(value) > 0
-        and isinstance(value[0], Mapping)
-        and any(key in value[0] for key in ("role", "from"))
-    )
+            return None
+    if isinstance(value, Mapping) and any(isinstance(value.get(key), list) for key in ("role", "from")):
+        value = [dict(zip(value, turn)) for turn in zip(*value.values())]
+    first = value[0] if isinstance(value, list | tuple) and value else None
+    return list(value) if isinstance(first, Mapping) and ("role" in first or "from" in first) else None
 
 
-def _conversation(value: Any) -> list[tuple[str, str | Content]]:
+def _conversation(turns: Sequence[Any]) -> list[tuple[str, str | Content]]:
     """A chat (`role`/`content`, `from`/`value`) as roles and contents."""
-    if isinstance(value, str):
-        value = json.loads(value)
     messages: list[tuple[str, str | Content]] = []
-    for k, turn in enumerate(value):
+    for k, turn in enumerate(turns):
         if not isinstance(turn, Mapping):
             raise BadRow(f"message {k} of the conversation is a {type(turn).__name__}, not an object.")
         said = turn.get("role") or turn.get("from")

@@ -199,7 +199,7 @@ def _from_data_url(url: str) -> bytes:
 
 def _fetched(url: str, options: MediaOptions) -> bytes:
     if not options.allow_http:
-        raise BadRow(f"{url[:100]} is on the net, which is not read by default (--media.allow-http allows it).")
+        raise BadRow(f"{url[:100]} is on the net, which is not read by default (--allow-http allows it).")
     try:
         with urllib.request.urlopen(url, timeout=options.timeout) as reply:
             body = reply.read(options.max_bytes + 1)

@@ -1,6 +1,7 @@
 """In what order rows come, and which of them: shuffled, sorted, in pools, chosen by a column's value.
 
 A view (`Between`, `Gaussian`, `Spread`) is itself a set of rows; an order (`Shuffled`, `Ordered`, `Pools`) is a source.
+`by` names the column to choose or sort by.
 """
 
 from __future__ import annotations
@@ -31,15 +32,15 @@ class Shuffled:
 
 @dataclass(frozen=True)
 class Ordered:
-    """Rows sorted by a column, equal ones in file order; the same every epoch (observe-r1: easy to hard)."""
+    """Rows sorted by the column `by`, equal ones in file order; the same every epoch (observe-r1: easy to hard)."""
 
     rows: Rows
-    column: str
+    by: str
     descending: bool = False
 
     @cached_property
     def _order(self) -> np.ndarray:
-        values = numbers(self.rows, self.column)
+        values = numbers(self.rows, self.by)
         return np.argsort(-values if self.descending else values, kind="stable")
 
     def batch(self, index: int, size: int, seed: int = 0) -> list[Prompt]:
@@ -68,22 +69,22 @@ class _View:
 
 @dataclass(frozen=True)
 class Between(_View):
-    """Rows whose column lies in [low, high]; `open_ends` leaves the ends themselves out (a pass rate inside (0, 1))."""
+    """Rows whose column `by` lies in [low, high]; `open_ends` leaves the ends out (a pass rate inside (0, 1))."""
 
     rows: Rows
-    column_name: str
+    by: str
     low: float = -math.inf
     high: float = math.inf
     open_ends: bool = False
 
     @cached_property
     def places(self) -> np.ndarray:  # type: ignore[override]
-        values = numbers(self.rows, self.column_name)
+        values = numbers(self.rows, self.by)
         if self.open_ends:
             inside = (values > self.low) & (values < self.high)
         else:
             inside = (values >= self.low) & (values <= self.high)
-        return _some(np.flatnonzero(inside), f"has {self.column_name} between {self.low:g} and {self.high:g}")
+        return _some(np.flatnonzero(inside), f"has {self.by} between {self.low:g} and {self.high:g}")
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class Gaussian(_View):
     """`size` rows drawn once, without replacement, with p ∝ exp(−(value − mean)² / 2 std²) (time-r1: 0.3, 0.2)."""
 
     rows: Rows
-    column_name: str
+    by: str
     mean: float
     std: float
     size: int
@@ -99,7 +100,7 @@ class Gaussian(_View):
 
     @cached_property
     def places(self) -> np.ndarray:  # type: ignore[override]
-        values = numbers(self.rows, self.column_name)
+        values = numbers(self.rows, self.by)
         log_weight = -((values - self.mean) ** 2) / (2 * self.std**2)
         # The largest of log-weights plus Gumbel noise are a draw without replacement (Efraimidis and Spirakis 2006).
         noisy = log_weight + _random(self.seed, len(values)).gumbel(size=len(values))
@@ -111,19 +112,19 @@ class Spread(_View):
     """`size` rows at even ranks of a column (time-r1's filter)."""
 
     rows: Rows
-    column_name: str
+    by: str
     size: int
 
     @cached_property
     def places(self) -> np.ndarray:  # type: ignore[override]
-        order = np.argsort(numbers(self.rows, self.column_name), kind="stable")
+        order = np.argsort(numbers(self.rows, self.by), kind="stable")
         ranks = np.unique(np.linspace(0, len(order) - 1, min(self.size, len(order))).round().astype(np.int64))
         return _some(np.sort(order[ranks]), "was there to draw from")
 
 
 @dataclass(frozen=True)
 class Pools:
-    """Rows that agree in a column come in one batch, marked with one `Prompt.pool`.
+    """Rows that agree in the column `by` come in one batch, marked with one `Prompt.pool`.
 
     size 0: all rows of a value are one pool (an image and its mirror: svqa-r1). size k: each epoch the rows of a value
     are shuffled and cut into pools of k, and fewer than k left over sit that epoch out (eight pictures of one scale:
@@ -131,17 +132,17 @@ class Pools:
     """
 
     rows: Rows
-    column: str
+    by: str
     size: int = 0
 
     @cached_property
     def _groups(self) -> list[np.ndarray]:
         groups: dict[str, list[int]] = {}
-        for place, value in enumerate(self.rows.column(self.column)):
+        for place, value in enumerate(self.rows.column(self.by)):
             groups.setdefault(str(value), []).append(place)
         kept = [np.array(places) for places in groups.values() if len(places) >= self.size]
         if not kept:
-            raise DataError(f"No value of {self.column!r} has {self.size} rows to make a pool of.")
+            raise DataError(f"No value of {self.by!r} has {self.size} rows to make a pool of.")
         return kept
 
     @cached_property
@@ -156,7 +157,7 @@ class Pools:
         epoch = next(e for e, end in enumerate(ends) if index < end)
         pools = self._epoch(size, seed, epoch)[index - (ends[epoch - 1] if epoch else 0)]
         return [
-            replace(self.rows[int(place)], pool=f"{self.column}/{index}/{k}")
+            replace(self.rows[int(place)], pool=f"{self.by}/{index}/{k}")
             for k, places in enumerate(pools)
             for place in places
         ]
@@ -173,7 +174,7 @@ class Pools:
                 pools.append(group)
         largest = max(map(len, pools))
         if largest > n:
-            raise DataError(f"A pool of {largest} rows (by {self.column!r}) does not fit a batch of {n} prompts.")
+            raise DataError(f"A pool of {largest} rows (by {self.by!r}) does not fit a batch of {n} prompts.")
         batches: list[list[np.ndarray]] = [[]]
         held = 0
         for k in rng.permutation(len(pools)):

@@ -6,7 +6,7 @@ import importlib
 import pkgutil
 import threading
 import zlib
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -141,7 +141,7 @@ class Mixture:
     def _lock(self) -> threading.Lock:
         return threading.Lock()
 
-    def _turn(self, turn: int) -> tuple[int, int]:
+    def turn(self, turn: int) -> tuple[int, int]:
         """Whose turn it is: the source that lags most behind its share."""
         owners, counts, had = self._turns
         weights = self.weights or (1.0,) * len(self.sources)
@@ -157,11 +157,11 @@ class Mixture:
 
     def batch(self, index: int, size: int, seed: int = 0) -> list[Prompt]:
         if self.by == "batch":
-            owner, count = self._turn(index)
+            owner, count = self.turn(index)
             return self.sources[owner].batch(count, size, _mixed(seed, owner))
         prompts = []
         for turn in range(index * size, (index + 1) * size):
-            owner, count = self._turn(turn)
+            owner, count = self.turn(turn)
             prompts += self.sources[owner].batch(count, 1, _mixed(seed, owner))
         return [prompts[k] for k in np.random.default_rng([_mixed(seed, index)]).permutation(len(prompts))]
 
@@ -256,17 +256,29 @@ class Ahead:
 
 
 def take(source: Source, n: int, seed: int = 0) -> list[Prompt]:
-    """Up to `n` rows to evaluate on, the same each time: evenly spread over finite rows, the first of a stream.
+    """Up to `n` rows to evaluate on, the same each time and none twice: evenly spread over finite rows.
 
-    n 0 means all, which a stream does not have.
+    A mixture gives each of its sources' share; a source that never ends gives its first. n 0 means all there are.
     """
+    if isinstance(source, Mixture):
+        shares = Counter(source.turn(k)[0] for k in range(n))
+        parts = [take(part, shares[k], seed) for k, part in enumerate(source.sources) if shares[k] or not n]
+        return [prompt for part in parts for prompt in part]
+    if isinstance(source, Changed):
+        return [source.change(prompt, _mixed(k)) for k, prompt in enumerate(take(source.source, n, seed))]
+    if isinstance(source, Rows) and _finite(source):
+        return [source[k] for k in even_indices(len(source), n or len(source))]
+    if not n:
+        raise DataError("A source that never ends has no «all rows»; say how many.")
+    return source.batch(0, n, seed)
+
+
+def _finite(rows: Rows) -> bool:
     try:
-        size = len(source)  # type: ignore[arg-type]
+        len(rows)
     except TypeError:
-        if not n:
-            raise DataError("A source that never ends has no «all rows»; say how many.") from None
-        return source.batch(0, n, seed)
-    return [source[k] for k in even_indices(size, n or size)]  # type: ignore[index]
+        return False
+    return True
 
 
 def _mixed(*seeds: int) -> int:

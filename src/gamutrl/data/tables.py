@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import mmap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -55,29 +55,47 @@ class Table(Protocol):
 
 
 class ArrowTable:
-    """An Arrow table; `rows` picks and orders some of it (a Hugging Face dataset's indices)."""
+    """An Arrow table, opened when its rows are first asked for; `rows` picks and orders some of it.
 
-    def __init__(self, table: pa.Table, file: str, root: Path, rows: np.ndarray | None = None):
-        self.table, self.file, self.root, self.rows = table, file, root, rows
+    Where the schema says that a column's numbers stand for class names (Hugging Face's `ClassLabel`), it gives the
+    names.
+    """
+
+    def __init__(
+        self, opened: Callable[[], pa.Table], schema: pa.Schema, file: str, root: Path, rows: np.ndarray | None = None
+    ):
+        self._opened, self.schema, self.file, self.root, self.rows = opened, schema, file, root, rows
+
+    @cached_property
+    def table(self) -> pa.Table:
+        return self._opened()
 
     @cached_property
     def types(self) -> dict[str, str]:
-        return {field.name: str(field.type) for field in self.table.schema}
+        return {field.name: str(field.type) for field in self.schema}
 
     @cached_property
     def heavy(self) -> frozenset[str]:
-        return frozenset(field.name for field in self.table.schema if _holds_bytes(field.type))
+        return frozenset(field.name for field in self.schema if _holds_bytes(field.type))
 
-    @property
+    @cached_property
     def metadata(self) -> dict[str, str]:
-        return {k.decode(): v.decode(errors="replace") for k, v in (self.table.schema.metadata or {}).items()}
+        return {k.decode(): v.decode(errors="replace") for k, v in (self.schema.metadata or {}).items()}
+
+    @cached_property
+    def _classes(self) -> dict[str, list[str]]:
+        try:
+            features = json.loads(self.metadata.get("huggingface", "{}"))["info"]["features"]
+            return {name: list(kind["names"]) for name, kind in features.items() if kind.get("_type") == "ClassLabel"}
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return {}
 
     def __len__(self) -> int:
         return self.table.num_rows if self.rows is None else len(self.rows)
 
     def __getitem__(self, row: int) -> dict[str, Any]:
         place = row if self.rows is None else int(self.rows[row])
-        return self.table.slice(place, 1).to_pylist()[0]
+        return self._named(self.table.slice(place, 1).to_pylist()[0])
 
     def scan(self) -> Iterator[dict[str, Any]]:
         light = self.table.select([name for name in self.table.column_names if name not in self.heavy])
@@ -88,7 +106,13 @@ class ArrowTable:
             block = light.slice(start, 1024) if self.rows is None else light.take(pa.array(places))
             rows = block.to_pylist() if light.num_columns else [{} for _ in places]
             for place, row in zip(places, rows):
-                yield {**row, **{name: _unread(counts, place) for name, counts in counted.items()}}
+                yield {**self._named(row), **{name: _unread(counts, place) for name, counts in counted.items()}}
+
+    def _named(self, row: dict[str, Any]) -> dict[str, Any]:
+        for name, classes in self._classes.items():
+            if isinstance(row.get(name), int) and 0 <= row[name] < len(classes):
+                row[name] = classes[row[name]]
+        return row
 
 
 class JsonLines:
@@ -102,7 +126,7 @@ class JsonLines:
 
     @cached_property
     def types(self) -> dict[str, str]:
-        return types_of([row for row, _ in zip(self.scan(), range(256)) if isinstance(row, dict)])
+        return types_of(row for row in self.scan() if isinstance(row, dict))
 
     @cached_property
     def _places(self) -> np.ndarray:
@@ -155,7 +179,7 @@ class ListTable:
 
     @cached_property
     def types(self) -> dict[str, str]:
-        return types_of([row for row in self._rows[:256] if isinstance(row, dict)])
+        return types_of(row for row in self._rows if isinstance(row, dict))
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -170,8 +194,8 @@ class ListTable:
         yield from self._rows
 
 
-def types_of(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """Every column of some rows with the kinds of value it holds."""
+def types_of(rows: Iterable[dict[str, Any]]) -> dict[str, str]:
+    """Every column of some rows with the kinds of value it holds. All rows count: pictures may come late in a file."""
     kinds: dict[str, dict[str, None]] = {}
     for row in rows:
         for name, value in row.items():
