@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from gamutrl.fidelity.inputs import gradient
-from gamutrl.functional import advantages, divergences, objectives, ratios, shaping
+from gamutrl.functional import advantages, denoising, divergences, objectives, ratios, sampling, selection, shaping
 from gamutrl.functional.groups import consecutive
 from gamutrl.functional.weights import action_weights, masked_mean, weighted_total
 
@@ -66,6 +67,7 @@ def verl_loss(
     aggregation: dict[str, Any] = {
         "token-mean": {"over": "token", "eps": 1e-8},
         "seq-mean-token-sum": {"constant": 1},
+        "seq-mean-token-sum-norm": {"constant": mask.shape[1], "total": 1},
         "seq-mean-token-mean": {"eps": 1e-8},
     }[mode]
     return {
@@ -107,3 +109,139 @@ def shaped_group(
     if window is not None and right_R.sum() > 1:
         reward_R = reward_R + 0.2 * (right_R & shaping.in_window(length_R, *window))
     return {"rewards": reward_R, "advantages": grouped(reward_R, len(reward_R))}
+
+
+def by_column(reward: Tensor, group_R: Tensor, **options: Any) -> Tensor:
+    """Advantages of a vector, or of each column (denoising step) of a table on its own."""
+    if reward.dim() == 1:
+        return advantages.group_normalize(reward, group_R, **options)
+    return torch.stack([advantages.group_normalize(column, group_R, **options) for column in reward.T], 1)
+
+
+def sample_weights(reward: Tensor, group_R: Tensor, mode: str, global_std: bool) -> Tensor:
+    """Flow-GRPO's line: what a sample is worth under GRPO, SFT of the best, DPO pairs or reward-weighted regression."""
+    if mode == "rwr":
+        return reward
+    if mode == "sft":
+        return selection.best_of_each(reward, group_R)
+    if mode == "dpo":
+        return selection.best_and_worst(reward, group_R)
+    return by_column(reward, group_R, scale="batch" if global_std else "group", unbiased=False)
+
+
+def step_terms(logp: Tensor, old: Tensor, advantage: Tensor, limit: float, clip: float) -> Tensor:
+    """The clipped surrogate of one denoising step, advantages kept within ±limit."""
+    return objectives.clipped_surrogate(ratios.log_ratio(logp, old), advantage.clamp(-limit, limit), clip)
+
+
+def denoising_gains(predicted: Tensor, reference: Tensor, target: Tensor, beta: float) -> tuple[Tensor, Tensor]:
+    """β · log π / π_ref of chosen (first half) and rejected predictions."""
+    gain = denoising.denoising_score(predicted, target, beta) - denoising.denoising_score(reference, target, beta)
+    chosen, rejected = gain.chunk(2)
+    return chosen, rejected
+
+
+def flow_step(
+    sigmas: Tensor,
+    index_N: Tensor,
+    eta: float,
+    x: Tensor,
+    velocity: Tensor,
+    noise: Tensor | None,
+    prev: Tensor | None,
+    kind: Any = "flow",
+) -> dict[str, Tensor]:
+    """Flow-GRPO's scheduler step with a level for each row: drawn with the noise, or replayed."""
+    sigma, sigma_next = sigmas[index_N], sigmas[index_N + 1]
+    step = sampling.flow_sde(x, velocity, sigma, sigma_next, eta, kind, sigma_one=sigmas[1])
+    prev = step.draw(noise) if prev is None else prev  # type: ignore[arg-type]
+    sqrt_dt = (sigma - sigma_next).sqrt()
+    return {
+        "prev_sample": prev,
+        "log_prob": sampling.gaussian_logp(prev, step.mean, step.std, "square" if kind == "preserving" else "density"),
+        "prev_sample_mean": step.mean,
+        "std_dev_t": step.std if kind == "preserving" else step.std / sqrt_dt,
+        "sqrt_dt": sqrt_dt,
+    }
+
+
+def dance_step(
+    steps: int,
+    shift: float,
+    index: int,
+    eta: float,
+    grpo: bool,
+    sde_solver: bool,
+    x: Tensor,
+    velocity: Tensor,
+    noise: Tensor | None,
+    prev: Tensor | None,
+    form: Any = "density",
+    drawn: bool = True,
+) -> dict[str, Any]:
+    """DanceGRPO's step: with the score's correction or without, drawn, replayed, or (grpo False) its mean."""
+    sigmas = sampling.shifted_sigmas(steps, shift)
+    sigma, sigma_next = sigmas[index], sigmas[index + 1]
+    step = sampling.flow_sde(x, velocity, sigma, sigma_next, eta, "constant")
+    if not sde_solver:
+        step = step._replace(mean=sampling.flow_sde(x, velocity, sigma, sigma_next, 0.0).mean)
+    answer: dict[str, Any] = {"pred_original_sample": step.clean, "sigma": sigma, "sigma_next": sigma_next}
+    if not grpo:
+        return {"prev_sample": step.mean, **answer}
+    if prev is None:
+        prev = step.draw(noise) if drawn else step.mean  # type: ignore[arg-type]
+    return {"prev_sample": prev, "log_prob": sampling.gaussian_logp(prev, step.mean, step.std, form), **answer}
+
+
+def ddim_levels(scheduler: dict[str, Any], timestep_N: Tensor, *, clamped: bool) -> tuple[Tensor, Tensor]:
+    """ᾱ now and at the step before; before the first step: the first one's (clamped), or the scheduler's final one."""
+    alphas = sampling.scaled_linear_alphas()
+    final = torch.tensor(1.0) if scheduler["set_alpha_to_one"] else alphas[0]
+    before = timestep_N - 1000 // scheduler["num_inference_steps"]
+    known = alphas[before.clamp(min=0)]
+    return alphas[timestep_N], known if clamped else torch.where(before >= 0, known, final)
+
+
+def ddim_step(
+    scheduler: dict[str, Any], x: Tensor, predicted: Tensor, alpha: Tensor, alpha_next: Tensor, eta: float
+) -> sampling.Transition:
+    """A DDIM step of a scheduler with these settings."""
+    clip = 1.0 if scheduler["clip_sample"] else None
+    return sampling.ddim(x, predicted, alpha, alpha_next, eta, predicts=scheduler["prediction_type"], clip=clip)
+
+
+def dpm_steps(
+    steps: int,
+    shift: float,
+    start: int,
+    algorithm: str,
+    order: int,
+    solver_type: str,
+    sde: list[bool],
+    x: Tensor,
+    velocities: Tensor,
+    noises: Tensor,
+) -> list[dict[str, Tensor]]:
+    """Consecutive DPM-Solver steps from an empty history, as MixGRPO takes them between its windows."""
+    sigmas = sampling.shifted_sigmas(steps, shift)
+    history: list[Tensor] = []
+    answers = []
+    for k, stochastic in enumerate(sde):
+        i = start + k
+        clean = x - sigmas[i] * velocities[k]
+        history.insert(0, clean)  # Released: in the noise's place too, where the solver without ++ wants that.
+        use = sampling.multistep_order(order, i, steps, len(history))
+        levels = [sigmas[i + 1 - j] for j in range(use + 1)]
+        step = sampling.dpm_solver(
+            x,
+            history[:use],
+            levels,
+            predicts="clean" if algorithm == "dpmsolver++" else "noise",
+            heun=solver_type == "heun",
+            stochastic=stochastic,
+        )
+        x = step.draw(noises[k]) if stochastic else step.mean
+        answers.append({"prev_sample": x, "x0": clean})
+        if stochastic:
+            answers[-1]["log_prob"] = sampling.gaussian_logp(x, step.mean, step.std)
+    return answers

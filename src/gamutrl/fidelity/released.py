@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from typing import Any
 
-from gamutrl.rewards.parsing import Detection, loads, numbers
+from gamutrl.rewards.parsing import Detection, literal, loads, numbers
 from gamutrl.rewards.tags import tag_format, tag_text, tag_texts
 
 
@@ -126,3 +126,130 @@ def jigsaw_r1_layout(text: str) -> bool:
     """Jigsaw-R1: the layout, closed by the first closing mark after the first place where an answer may begin."""
     opens = re.search(r"</think>\s*+<answer>", text)
     return bool(tag_format(text)) and opens is not None and text.find("</answer>", opens.end()) + 9 == len(text)
+
+
+LEAD_INS = (
+    "The best answer is",
+    "The correct answer is",
+    "The answer is",
+    "The answer",
+    "The best option is",
+    "The correct option is",
+    "Best answer:Best option:",
+)
+"""VideoChat-R1: phrases dropped before a letter is looked for; a comma is missing between the last two."""
+
+
+def videochat_r1_clips(text: str) -> list[tuple[float, float]] | None:
+    """VideoChat-R1: the spans of the first glue tag if it is exactly a list of number pairs, else None."""
+    clips = (tag_text(text, "glue", missing="empty", strip=False)).removesuffix("\n")
+    number = r"(\d+(?:\.\d+)?)"
+    pair = rf"\({number},\s*+{number}\)"
+    if not re.fullmatch(rf"\[(?:{pair}(?:,\s*+{pair})*,?)?\]", clips):
+        return None
+    words = re.findall(r"[\d.]+", clips)
+    if any("." not in word and word.startswith("0") and word.strip("0") for word in words):
+        return None
+    sides = [float(word[:300]) for word in words]
+    spans = list(zip(sides[::2], sides[1::2]))
+    return spans if all(start <= end for start, end in spans) else None
+
+
+def videochat_r1_track(text: str) -> list[Any] | None:
+    """VideoChat-R1: the first answer if it is a literal list of eight lists of four."""
+    boxes = literal(tag_text(text.replace("\n", ""), missing="empty"))
+    right = isinstance(boxes, list) and len(boxes) == 8 and all(isinstance(b, list) and len(b) == 4 for b in boxes)
+    return boxes if right else None
+
+
+THINK_WORDS = [
+    "analyze",
+    "compare",
+    "deduce",
+    "however",
+    "therefore",
+    "because",
+    "step",
+    "observe",
+    "notice",
+    "identify",
+    "wait",
+]
+
+
+def time_r1_think_metrics(text: str) -> dict[str, float]:
+    """Time-R1: what it logs of the last thought."""
+    thought = tag_text(text, "think", which="last", missing="empty", strip=False)
+    ranges = re.search(r"<timestep>\s*+[\d.]++\s*+(?:to|and)\s*+[\d.]++\s*+</timestep>", thought)
+    lines = [line for line in thought.split("\n") if line.strip()]
+    return {
+        "reward_timestep_pair": 0.2 * (ranges is not None),
+        "reward_think_length": 0.001 * min(len(thought), 500),
+        "reward_keyword_usage": 0.1 * min(sum(word in thought.lower() for word in THINK_WORDS), 2),
+        "reward_paragraph_structure": 0.05 * min(len(lines), 2),
+    }
+
+
+def vision_r1_boxes(text: str) -> list[Detection]:
+    """Vision-R1: whole JSON first, its boxes cut to integers; else exactly spaced objects anywhere in the text."""
+    body = text.strip()
+    body = body.split("\n", 1)[1] if body.startswith("```json\n") else body.removeprefix("```json")
+    items = loads(body.split("```")[0])
+    found = []
+    for item in items if isinstance(items, list) else []:
+        box = item.get("bbox_2d") if isinstance(item, dict) else None
+        if isinstance(box, list) and len(box) == 4:
+            found += _whole_box(box, item.get("label"))
+    if not found:
+        exact = r'\{"bbox_2d": \[(\d{1,4}), (\d{1,4}), (\d{1,4}), (\d{1,4})\], "label": "([^"]*)"\}'
+        for match in re.finditer(exact, text):
+            if all(int(side) <= 1000 for side in match.groups()[:4]):
+                found += _whole_box(match.groups()[:4], match[5])
+    return found
+
+
+def _whole_box(box: Any, label: Any) -> list[Detection]:
+    try:
+        x1, y1, x2, y2 = (int(side) for side in box)
+    except (TypeError, ValueError, OverflowError):
+        return []
+    return [Detection((x1, y1, x2, y2), label)] if x1 < x2 and y1 < y2 else []
+
+
+def vision_r1_format(text: str) -> bool:
+    """Vision-R1: JSON of any kind, unless an item with a name has a box that is no list of four."""
+    body = text.replace("```json\n", "").replace("\n```", "").strip()
+    value = loads(body)
+    if value is None and body != "null":
+        return False
+    items = [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+    named = [item["bbox_2d"] for item in items if "bbox_2d" in item and "label" in item]
+    return all(isinstance(box, list) and len(box) == 4 for box in named)
+
+
+def visionreasoner_items(text: str) -> list[Any]:
+    """VisionReasoner: the items of the first answer's JSON, none if it does not parse."""
+    value = loads(tag_text(text, missing="empty"))
+    return value if isinstance(value, list) else []
+
+
+def visionreasoner_objects(items: Any) -> list[Detection] | None:
+    """VisionReasoner: the objects, or none at all if one of them lacks its box or its point."""
+    found = []
+    for item in items:
+        box = numbers(item.get("bbox_2d"), 4) if isinstance(item, dict) else None
+        point = numbers(item.get("point_2d"), 2) if isinstance(item, dict) else None
+        if box is None or point is None:
+            return None
+        found.append(Detection(box, point=point))  # type: ignore[arg-type]
+    return found or None
+
+
+def visionreasoner_format(text: str) -> float:
+    """VisionReasoner: a mark for a list of four and one for a list of two, averaged over the items."""
+    items = visionreasoner_items(text)
+    if not items or not all(isinstance(item, dict) for item in items):
+        return 0.0
+    sizes = (("bbox_2d", 4), ("point_2d", 2))
+    marks = [isinstance(item.get(key), list) and len(item[key]) == size for item in items for key, size in sizes]
+    return sum(marks) / len(items)

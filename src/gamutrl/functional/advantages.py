@@ -6,12 +6,12 @@ leaves its group's statistics, and its own advantage is 0.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from gamutrl.functional.groups import group_count, group_index, group_mean, group_sum, group_variance
+from gamutrl.functional.groups import group_count, group_index, group_mean, group_rank, group_sum, group_variance
 from gamutrl.functional.weights import masked_mean
 
 Scale = Literal["group", "batch", "none"]
@@ -27,6 +27,7 @@ def group_normalize(
     eps_inside: bool = False,
     singleton: Literal["zero", "raw", "nan"] = "zero",
     flat: Literal["zero", "raw"] = "zero",
+    trim: float = 0.0,
     clip: float | None = None,
 ) -> Tensor:
     """(reward - group mean) / deviation, `[R]` (GRPO, arXiv 2402.03300, section 4.1.1).
@@ -34,22 +35,28 @@ def group_normalize(
     scale: the deviation is that of the group, of the whole batch, or none is divided by (Dr. GRPO, arXiv 2503.20783).
     unbiased: divide the squares by n - 1, not n. eps: added to the deviation, or (eps_inside) to the variance under
     the root. singleton: a group of one gets 0, keeps its raw reward (mean 0, deviation 1), or NaN. flat: a group
-    without spread gets 0, or keeps its mean (Perception-R1). clip: bound on the absolute advantage. Computed in
-    float64, so that a group without spread gets exactly 0.
+    without spread gets 0, or keeps its mean (Perception-R1). trim: this share of a group's lowest rewards leaves the
+    statistics (MixGRPO). clip: bound on the absolute advantage. Computed in float64, so that a group without spread
+    gets exactly 0.
     """
     _check_vector(reward_R, group_R)
     reward = reward_R.double()
-    count = group_count(reward, group_R)
-    mean = group_mean(reward, group_R)
+    counted = reward
+    if trim:
+        lowest = (group_count(reward, group_R) * trim).floor()
+        lowest = lowest.minimum(group_count(reward, group_R) - 1)
+        counted = reward.masked_fill(group_rank(reward, group_R) < lowest, torch.nan)
+    count = group_count(counted, group_R)
+    mean = group_mean(counted, group_R)
     alone = count == 1
     if singleton == "raw":
         mean = mean.masked_fill(alone, 0.0)
     if flat == "raw":
-        mean = torch.where(group_variance(reward, group_R, unbiased) == 0, 0.0, mean)
+        mean = torch.where(group_variance(counted, group_R, unbiased) == 0, 0.0, mean)
     advantage = reward - mean
     if scale != "none":
         of_R = group_R if scale == "group" else torch.zeros_like(group_R)
-        variance = group_variance(reward, of_R, unbiased)
+        variance = group_variance(counted, of_R, unbiased)
         if scale == "group" and singleton != "nan":
             variance = variance.masked_fill(alone, 1.0 if singleton == "raw" else 0.0)
         deviation = (variance + eps).sqrt() if eps_inside else variance.sqrt() + eps
@@ -57,6 +64,13 @@ def group_normalize(
     if clip is not None:
         advantage = advantage.clamp(-clip, clip)
     return advantage.masked_fill(reward.isnan(), 0.0).to(reward_R.dtype)
+
+
+def normalize_by(reward_R: Tensor, population: Tensor, *, unbiased: bool = True, eps: float = 1e-8) -> Tensor:
+    """(reward - mean) / (deviation + eps) of a larger population: all processes' rewards, or the past's."""
+    population = population.double()
+    advantage = (reward_R.double() - population.nanmean()) / (population.std(unbiased=unbiased) + eps)
+    return advantage.to(reward_R.dtype)
 
 
 def weighted_sum(reward_RK: Tensor, weight_K: Tensor) -> Tensor:
@@ -70,18 +84,15 @@ def normalize_then_sum(
     group_R: Tensor,
     weight_K: Tensor,
     *,
-    scale: Scale = "group",
     whiten: bool = False,
     eps: float = 1e-4,
-    singleton: Literal["zero", "raw", "nan"] = "zero",
+    **options: Any,
 ) -> Tensor:
     """Each reward normalised on its own, then the weighted sum, `[R]` (GDPO, arXiv 2601.05242; MixGRPO, Jigsaw-R1).
 
-    whiten: the sum is normalised once more over the batch. Other arguments are those of `group_normalize`.
+    whiten: the sum is normalised once more over the batch. eps and other options are those of `group_normalize`.
     """
-    apart_RK = torch.stack(
-        [group_normalize(reward_R, group_R, scale=scale, eps=eps, singleton=singleton) for reward_R in reward_RK.T], 1
-    )
+    apart_RK = torch.stack([group_normalize(reward_R, group_R, eps=eps, **options) for reward_R in reward_RK.T], 1)
     total_R = weighted_sum(apart_RK.masked_fill(reward_RK.isnan(), torch.nan), weight_K)
     if whiten:
         return group_normalize(total_R, torch.zeros_like(group_R), eps=eps)
@@ -141,6 +152,21 @@ def rare_success_scaled(reward_R: Tensor, group_R: Tensor, *, singleton: Literal
     """(reward - group mean) · rollouts / rollouts with a reward other than 0 (GPG, arXiv 2504.02546, equation 7)."""
     centred = group_normalize(reward_R, group_R, scale="none", singleton=singleton)
     return centred * len(reward_R) / (reward_R.nan_to_num(0.0) != 0).sum().clamp(min=1)
+
+
+def long_enough(reward_R: Tensor, length_R: Tensor, group_R: Tensor, weight: float = 0.1, limit: int = 4094) -> Tensor:
+    """A weight for each group, `[R]`: 1 where the longest right answer outlasts the mean wrong one, else `weight`.
+
+    Right: a reward above ½. Wrong answers at or over the limit of length do not count (ADORA, as in MM-Eureka).
+    """
+    right_R, wrong_R = reward_R > 0.5, (reward_R <= 0.5) & (length_R < limit)
+    index_R, groups = group_index(group_R)
+    weight_G = torch.ones(groups, dtype=reward_R.dtype)
+    for group in range(groups):
+        right, wrong = (length_R[kind & (index_R == group)] for kind in (right_R, wrong_R))
+        if len(right) and len(wrong) and right.max() <= wrong.double().mean():
+            weight_G[group] = weight
+    return weight_G[index_R]
 
 
 def masked_whiten(
@@ -203,6 +229,15 @@ def returns_to_go(reward_NT: Tensor, mask_NT: Tensor) -> Tensor:
     """The sum of an action's and all later rewards of the mask, at every position `[N, T]`."""
     _check_rows(reward_NT, mask_NT)
     return torch.where(mask_NT.bool(), reward_NT, 0.0).flip(1).cumsum(1).flip(1)
+
+
+def softmax_weights(reward_R: Tensor, group_R: Tensor, temperature: float) -> Tensor:
+    """softmax(reward / temperature) within groups, `[R]`: reward-weighted regression."""
+    index_R, groups = group_index(group_R)
+    weight_R = torch.empty_like(reward_R)
+    for group in range(groups):
+        weight_R[index_R == group] = (reward_R[index_R == group] / temperature).softmax(0)
+    return weight_R
 
 
 def kl_shaped_rewards(

@@ -38,6 +38,18 @@ def group_variance(value_R: Tensor, group_R: Tensor, unbiased: bool = True) -> T
     return group_sum(square_R, group_R) / (group_count(value_R, group_R) - int(unbiased))
 
 
+def group_rank(value_R: Tensor, group_R: Tensor) -> Tensor:
+    """Each rollout's place in its group, 0 for the lowest value; equal values in order of appearance, int64 `[R]`."""
+    index_R, groups = group_index(group_R)
+    by_value = value_R.argsort(stable=True)
+    order = by_value[index_R[by_value].argsort(stable=True)]
+    size_G = torch.bincount(index_R, minlength=groups)
+    start_G = size_G.cumsum(0) - size_G
+    rank_R = torch.empty_like(index_R)
+    rank_R[order] = torch.arange(len(order), device=order.device) - start_G[index_R[order]]
+    return rank_R
+
+
 def consecutive(count: int, size: int) -> Tensor:
     """The labels of consecutive groups of `size` among `count` rollouts: 0, 0, …, 1, 1, …"""
     return torch.arange(count) // size

@@ -154,6 +154,29 @@ def kto(
     return torch.where(desirable_M.bool(), up, undesirable_weight * (1 - torch.sigmoid(-z)))
 
 
+def prospect_value(
+    gain_M: Tensor,
+    desirable_M: Tensor,
+    reference_point: Tensor | float,
+    beta: float,
+    kind: Literal["sigmoid", "loss_averse", "risk_seeking_1", "risk_seeking_2", "risk_seeking_3"] = "sigmoid",
+) -> Tensor:
+    """What a gain over the reference is felt to be worth, `[M]` (Diffusion-KTO, arXiv 2404.04465, table 1)."""
+    sign = torch.where(desirable_M.bool(), 1.0, -1.0).to(gain_M)
+    z = beta * (gain_M - reference_point)
+    match kind:
+        case "sigmoid":
+            return torch.sigmoid(sign * z)
+        case "loss_averse":
+            return F.logsigmoid(sign * z)
+        case "risk_seeking_1":
+            return -sign * F.logsigmoid(-z)
+        case "risk_seeking_2":
+            return sign * torch.exp(z / 100) - 1
+        case "risk_seeking_3":
+            return -F.logsigmoid(-sign * z)
+
+
 def log_odds_ratio(logp_chosen_M: Tensor, logp_rejected_M: Tensor) -> Tensor:
     """log of odds(chosen) / odds(rejected), from average log-probabilities below 0 (ORPO, arXiv 2403.07691)."""
 
@@ -184,6 +207,23 @@ def bradley_terry_ties(score_a_M: Tensor, score_b_M: Tensor, tied_M: Tensor, k: 
     d, room = score_a_M - score_b_M, math.log(k)
     better = -F.logsigmoid(d - room)
     return torch.where(tied_M.bool(), better - F.logsigmoid(-d - room) - math.log(k * k - 1), better)
+
+
+def reward_margin(reward_M: Tensor, enough: float) -> Tensor:
+    """max(0, enough - reward), a loss to be driven through a differentiable reward (ReFL, arXiv 2304.05977)."""
+    return torch.relu(enough - reward_M)
+
+
+def soft_pair_cross_entropy(logit_a: Tensor, logit_b: Tensor, label_a: Tensor, label_b: Tensor) -> Tensor:
+    """Cross-entropy of a choice of two against soft labels, less the labels' own entropy (PickScore, 2305.01569)."""
+    log_a, log_b = torch.stack([logit_a, logit_b]).log_softmax(0)
+    tied = ((label_a == label_b).to(logit_a)) * math.log(0.5)
+    return -(label_a * log_a + label_b * log_b) + tied
+
+
+def own_text_logp(image_MD: Tensor, text_MD: Tensor, scale: float) -> Tensor:
+    """log-probability of each image's own text among the batch's, from normalised features, `[M]` (CLIP)."""
+    return (scale * image_MD @ text_MD.T).log_softmax(1).diagonal()
 
 
 def soft_value(reward_MS: Tensor, beta: float) -> Tensor:

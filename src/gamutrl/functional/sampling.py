@@ -96,9 +96,9 @@ def flow_sde(
     return Transition(mean, _row(noise * (-dt).sqrt()), clean)
 
 
-def flow_noise_level(sigma: Tensor, sigma_one: Level = 0.99) -> Tensor:
-    """√(σ / (1 - σ)), with sigma_one in place of 1 under the root: Flow-GRPO's deviation before η and √(-dt)."""
-    return _flow_noise(sigma, torch.as_tensor(sigma_one, dtype=sigma.dtype, device=sigma.device))
+def flow_noise_level(sigma: Tensor, most: float = 0.99) -> Tensor:
+    """√(σ / (1 - σ)), σ at most `most` in the denominator: Flow-GRPO's deviation before η and √(-dt)."""
+    return (sigma / (1 - sigma.clamp(max=most))).sqrt()
 
 
 def dpm_solver(
@@ -108,9 +108,9 @@ def dpm_solver(
     *,
     predicts: Literal["clean", "noise"] = "clean",
     heun: bool = False,
-    noise: Tensor | None = None,
-) -> Tensor:
-    """A multistep DPM-Solver step in flow form (arXiv 2211.01095; its SDE form where noise is given).
+    stochastic: bool = False,
+) -> Transition:
+    """A multistep DPM-Solver step in flow form (arXiv 2211.01095; stochastic: its SDE form).
 
     predictions: what the last steps predicted (x₀, or the noise for the solver without ++), newest first; their number
     is the order, 1 to 3. sigmas: (next, now, before, …), one more than predictions. heun: the second-order variant.
@@ -119,12 +119,12 @@ def dpm_solver(
     (target, now), lam = levels[:2], [((1 - sigma) / sigma).log() for sigma in levels]
     h = lam[0] - lam[1]
     if predicts == "clean":
-        g = -h if noise is None else -2 * h
-        scale, weight = target / now * (1 if noise is None else (-h).exp()), 1 - target
+        g = -2 * h if stochastic else -h
+        scale, weight = target / now * ((-h).exp() if stochastic else 1), 1 - target
         spread = (-(-2 * h).expm1()).sqrt()
     else:
         g = h
-        scale, weight = (1 - target) / (1 - now), target * (1 if noise is None else 2)
+        scale, weight = (1 - target) / (1 - now), target * (2 if stochastic else 1)
         spread = (2 * h).expm1().sqrt()
     phi1 = g.expm1()
     phi2, phi3 = phi1 / g - 1, (phi1 - g) / g.square() - 0.5
@@ -134,8 +134,15 @@ def dpm_solver(
         step = step + (phi2 if heun else phi1 / 2) * slopes[0]
     elif slopes:
         step = step + phi2 * slopes[0] + phi3 * slopes[1]
-    moved = scale * x.double() - weight * step
-    return (moved if noise is None else moved + target * spread * noise).to(x.dtype)
+    mean = (scale * x.double() - weight * step).to(x.dtype)
+    return Transition(mean, (target * spread if stochastic else torch.zeros_like(target)).to(x.dtype), predictions[0])
+
+
+def multistep_order(order: int, step: int, steps: int, known: int) -> int:
+    """The order that a multistep solver can use: 1 at the last step, 2 before it in short schedules, what is known."""
+    if step == steps - 1:
+        return 1
+    return min(order, known, 2 if step == steps - 2 and steps < 15 else order)
 
 
 def multistep(x: Tensor, velocity: Callable[[Tensor, int], Tensor], sigmas: Tensor, *, order: int = 2) -> list[Tensor]:
@@ -145,12 +152,12 @@ def multistep(x: Tensor, velocity: Callable[[Tensor, int], Tensor], sigmas: Tens
     order 2 at most.
     """
     steps = len(sigmas) - 1
-    trajectory, clean = [x], []
+    trajectory: list[Tensor] = [x]
+    clean: list[Tensor] = []
     for i in range(steps):
         clean.insert(0, x - sigmas[i] * velocity(x, i))
-        use = 1 if i == steps - 1 else min(order, i + 1)
-        use = min(use, 2) if i == steps - 2 and steps < 15 else use
-        x = dpm_solver(x, clean[:use], sigmas[: i + 2].flip(0)[: use + 1].unbind())
+        use = multistep_order(order, i, steps, len(clean))
+        x = dpm_solver(x, clean[:use], sigmas[: i + 2].flip(0)[: use + 1].unbind()).mean
         trajectory.append(x)
     return trajectory
 
@@ -178,19 +185,32 @@ def scaled_linear_alphas(steps: int = 1000, start: float = 0.00085, end: float =
 
 
 def ddim(
-    x: Tensor, predicted_noise: Tensor, alpha: Level, alpha_next: Level, eta: float = 1.0, *, clip: float | None = None
+    x: Tensor,
+    predicted: Tensor,
+    alpha: Level,
+    alpha_next: Level,
+    eta: float = 1.0,
+    *,
+    predicts: Literal["epsilon", "v_prediction", "sample"] = "epsilon",
+    clip: float | None = None,
 ) -> Transition:
     """One DDIM step (arXiv 2010.02502, equation 12); alpha, alpha_next are ᾱ before and after. η = 1 is DDPM's noise.
 
-    clip: bound on the predicted clean latent.
+    predicts: what the denoiser's output is (diffusers' names). clip: bound on the predicted clean latent.
     """
     alpha, alpha_next = like(alpha, x), like(alpha_next, x)
-    clean = (x - (1 - alpha).sqrt() * predicted_noise) / alpha.sqrt()
+    signal, spread = alpha.sqrt(), (1 - alpha).sqrt()
+    if predicts == "epsilon":
+        noise, clean = predicted, (x - spread * predicted) / signal
+    elif predicts == "sample":
+        noise, clean = (x - signal * predicted) / spread, predicted
+    else:
+        noise, clean = signal * predicted + spread * x, signal * x - spread * predicted
     if clip is not None:
         clean = clean.clamp(-clip, clip)
     variance = (1 - alpha_next) / (1 - alpha) * (1 - alpha / alpha_next)
     std = eta * variance.sqrt()
-    mean = alpha_next.sqrt() * clean + (1 - alpha_next - std.square()).sqrt() * predicted_noise
+    mean = alpha_next.sqrt() * clean + (1 - alpha_next - std.square()).sqrt() * noise
     return Transition(mean, _row(std), clean)
 
 

@@ -49,3 +49,13 @@ def best_of_each(score_R: Tensor, group_R: Tensor) -> Tensor:
     index_R, groups = group_index(group_R)
     top_G = torch.full((groups,), -torch.inf, dtype=score_R.dtype).scatter_reduce(0, index_R, score_R, "amax")
     return (score_R == top_G[index_R]).to(score_R)
+
+
+def class_weights(label_R: Tensor, positive_share: float) -> Tensor:
+    """Sampling weights under which positives come up at the given share, however many there are, `[R]`."""
+    positive_R = label_R.bool()
+    return torch.where(
+        positive_R,
+        positive_share * len(label_R) / (positive_R.sum() + 1e-9),
+        (1 - positive_share) * len(label_R) / ((~positive_R).sum() + 1e-9),
+    )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
 
 def progressive_window(
@@ -54,3 +56,34 @@ def drawn_steps(step: int, pool: Sequence[int], count: int | None = None) -> lis
     if count == 0:
         return []
     return sorted(np.random.default_rng(step).choice(np.asarray(pool), count, replace=False).tolist())
+
+
+def stratified(first: int, end: int, count: int, draws: Sequence[float]) -> list[int]:
+    """One step out of each of `count` equal parts of [first, end), by a uniform draw each (AWM, arXiv 2509.25050)."""
+    edges = np.linspace(first, end, count + 1)
+    low, high = np.floor(edges[:-1]), np.floor(edges[1:])
+    return [int(np.floor(a + u * (b - a))) for a, b, u in zip(low, high, draws)]
+
+
+def regridded(steps: int, last: int, ratio: float) -> tuple[torch.Tensor, int]:
+    """Unshifted levels with fewer of them after step `last`, and how many points those are (MixGRPO-Flash)."""
+    t = torch.linspace(1, 0, steps + 1)
+    points = int(max((steps - last) * ratio, 1))
+    return torch.cat([t[: last + 1], torch.linspace(float(t[last + 1]), 0, points)]), points
+
+
+def mask_rate(progress: float, kind: str = "cosine", *, floor: float = 0.0) -> float:
+    """The share of tokens still masked at a progress in [0, 1] (MaskGIT, arXiv 2202.04200, section 3.3).
+
+    kind: "cosine", "linear", "pow<exponent>" or "sigmoid" (from -3 to 3).
+    """
+    if kind == "cosine":
+        return max(math.cos(math.pi / 2 * progress), floor)
+    if kind == "linear":
+        return max(1e-6, min(1.0, 1 - progress))
+    if kind.startswith("pow"):
+        return max(1e-6, min(1.0, 1 - progress ** float(kind[3:])))
+    if kind == "sigmoid":
+        now, start, end = (1 / (1 + math.exp(-z)) for z in (6 * progress - 3, -3, 3))
+        return max(1e-6, min(1.0, (end - now) / (end - start)))
+    raise ValueError(f"A mask rate is cosine, linear, sigmoid or pow with an exponent, not {kind!r}.")

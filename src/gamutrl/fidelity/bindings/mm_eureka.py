@@ -30,6 +30,8 @@ def group_advantage(
         advantage = adv.group_normalize(rewards, groups, scale="none")
     else:
         advantage = adv.group_normalize(rewards, groups, eps=1e-9)
+    if use_adora:
+        advantage = advantage * adv.long_enough(rewards, response_lengths, groups)
     return advantage
 
 

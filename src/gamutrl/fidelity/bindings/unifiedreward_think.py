@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from gamutrl.fidelity import compose
-from gamutrl.fidelity.inputs import F32
+from gamutrl.fidelity.inputs import F64
 from gamutrl.functional import (
     divergences,
 )
 
 
 def grpo_advantage_and_loss(
-    rewards: F32,
+    rewards: F64,
     num_generations: int,
-    per_token_logps: F32,
-    ref_per_token_logps: F32,
-    completion_mask: F32,
+    per_token_logps: F64,
+    ref_per_token_logps: F64,
+    completion_mask: F64,
     beta: float,
 ) -> dict[str, Any]:
     bound = {"bound": 10}

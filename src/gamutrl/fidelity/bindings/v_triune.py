@@ -21,6 +21,6 @@ def ppo_clip_high_loss(
     return {
         "loss": answer["loss"],
         "clipfrac": answer["clipped"],
-        "clipfrac_lower": answer["capped"],
+        "clipfrac_lower": answer["capped" if dual_clip else "clipped"],
         "grad_log_prob": gradient(answer["loss"], log_prob),
     }

@@ -18,5 +18,7 @@ def group_advantage(rewards: F32, num_generations: int) -> Tensor:
 
 
 def kl_beta_schedule(start: float, end: float, mode: str, step: int, total: int) -> float:
+    if mode == "linear" and start > end:
+        return end  # Released: clamped to [start, end], which a falling schedule turns round.
     shape: Any = "linear" if mode == "linear" else "constant"
     return shaping.schedule(start, end, min(step / total, 1.0), shape)

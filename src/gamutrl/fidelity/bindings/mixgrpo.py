@@ -1,0 +1,110 @@
+"""MixGRPO's released code, answered by ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gamutrl.fidelity import compose
+from gamutrl.fidelity.inputs import F32, tensor
+from gamutrl.functional import advantages as adv
+from gamutrl.functional import (
+    sampling,
+    windows,
+)
+from gamutrl.functional.groups import consecutive
+
+
+def dance_grpo_step(
+    steps: int,
+    shift: float,
+    index: int,
+    eta: float,
+    grpo: bool,
+    sde_solver: bool,
+    latents: F32,
+    model_output: F32,
+    noise: F32 | None = None,
+    prev_sample: F32 | None = None,
+) -> dict[str, Any]:
+    answer = compose.dance_step(
+        steps,
+        shift,
+        index,
+        eta,
+        grpo,
+        sde_solver,
+        latents,
+        model_output,
+        noise,
+        prev_sample,
+        "exponent",
+        drawn=sde_solver,
+    )
+    return {name: value for name, value in answer.items() if not name.startswith("sigma")}
+
+
+def flow_grpo_step(
+    steps: int,
+    shift: float,
+    index: int,
+    eta: float,
+    deterministic: bool,
+    latents: F32,
+    model_output: F32,
+    noise: F32 | None = None,
+    prev_sample: F32 | None = None,
+) -> dict[str, Any]:
+    sigmas = sampling.shifted_sigmas(steps, shift)
+    sigma, sigma_next = sigmas[index], sigmas[index + 1]
+    step = sampling.flow_sde(latents, model_output, sigma, sigma_next, eta, sigma_one=sigmas[1])
+    if prev_sample is None and deterministic:
+        prev_sample = sampling.flow_sde(latents, model_output, sigma, sigma_next, 0.0).mean
+    elif prev_sample is None:
+        prev_sample = step.draw(noise)
+    return {
+        "prev_sample": prev_sample,
+        "pred_original_sample": step.clean,
+        "log_prob": sampling.gaussian_logp(prev_sample, step.mean, step.std),
+        "prev_sample_mean": step.mean,
+        "std": step.std,
+        "sigma": sigma,
+        "sigma_next": sigma_next,
+    }
+
+
+def dpm_solver_step(
+    steps: int,
+    shift: float,
+    start_index: int,
+    algorithm: str,
+    order: int,
+    solver_type: str,
+    sde: list[bool],
+    latents: F32,
+    model_outputs: F32,
+    noises: F32,
+) -> list[dict[str, Tensor]]:
+    return compose.dpm_steps(
+        steps, shift, start_index, algorithm, order, solver_type, sde, latents, model_outputs, noises
+    )
+
+
+def multi_reward_advantage(
+    mix: str, rewards: Any, num_generations: int, trimmed_ratio: float, weights: dict[str, float] | None = None
+) -> Tensor:
+    options: Any = {"eps": 1e-8, "trim": trimmed_ratio, "singleton": "nan"}
+    if mix == "reward_aggr":
+        return compose.grouped(tensor(rewards, torch.float64), num_generations, **options)
+    weights = weights or dict.fromkeys(rewards, 1.0)
+    table = torch.stack([tensor(rewards[name], torch.float64) for name in weights], 1)
+    groups = consecutive(len(table), num_generations)
+    return adv.normalize_then_sum(table, groups, torch.tensor(list(weights.values()), dtype=torch.float64), **options)
+
+
+def flash_post_schedule(steps: int, shift: float, window: list[int], ratio: float) -> dict[str, Any]:
+    sigmas, post = windows.regridded(steps, window[-1], ratio)
+    sigmas = sampling.shift_time(sigmas, shift)
+    return {"sigma_schedule": sigmas, "num_steps": len(sigmas) - 1, "num_post_steps": post}

@@ -1,0 +1,28 @@
+"""SimpleAR's released code, answered by ours."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from gamutrl.fidelity import compose
+from gamutrl.fidelity.inputs import F64, Leaf64, gradient
+from gamutrl.functional import advantages as adv
+
+
+def group_advantages(rewards_per_func: F64, reward_weights: F64, num_generations: int) -> Tensor:
+    return compose.grouped(adv.weighted_sum(rewards_per_func, reward_weights), num_generations)
+
+
+def grpo_loss(
+    logps: Leaf64,
+    ref_logps: F64,
+    advantages: F64,
+    mask: F64,
+    beta: float,
+    epsilon: float,
+    old_logps: F64 | None = None,
+) -> dict[str, Tensor]:
+    loss = compose.grpo_loss(
+        logps, advantages, mask, old=old_logps, ref=ref_logps, beta=beta, low=epsilon, over="token"
+    )
+    return {"loss": loss, "grad_logps": gradient(loss, logps)}
