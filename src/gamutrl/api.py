@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gamutrl.core import Context
 from gamutrl.recipes.recipe import Recipe, load, slugs
 from gamutrl.report import write_report
 from gamutrl.training import run as training
@@ -59,4 +60,5 @@ def evaluate(preset: Preset, model: Any = None, evaluation: Evaluation | None = 
     """
     if model is None or isinstance(model, str | Path):
         model = (preset if model is None else preset.with_model(str(model))).model.load()
-    return measure_policy(model, evaluation or preset.evaluation)
+    context = Context(models={"policy": model}, responders=dict(preset.responders))
+    return measure_policy(model, evaluation or preset.evaluation, context)

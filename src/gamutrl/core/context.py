@@ -79,4 +79,7 @@ class Context:
         if name not in self.responders:
             have = ", ".join(self.responders) or "none"
             raise KeyError(f"No responder is called {name!r} (the stage names: {have}).")
-        return self.responders[name](conversations)
+        responder = self.responders[name]
+        if hasattr(responder, "bind"):  # One that answers with a model of the run's.
+            responder = responder.bind(self.models)
+        return responder(conversations)
