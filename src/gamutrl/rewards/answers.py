@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import cache, partial
 from typing import Any, Literal
 
+import numpy as np
 from rapidfuzz.distance import Indel, Levenshtein
 
 from gamutrl.rewards.maths import maths
@@ -162,6 +163,45 @@ def relative_error(given: str, truth: Any, *, eps: float = 1e-9) -> float:
     return 1 - min(1.0, (abs(one - other) + eps) / (abs(other) + eps))
 
 
+_UNITS = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
+_WORDS = f"{_UNITS} eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety zero".split()
+_SPOKEN = {word: float(value) for word, value in zip(_WORDS, [*range(1, 21), *range(30, 100, 10), 0])}
+
+
+def number_or_word(text: str, *, words_first: bool = False) -> float | None:
+    """The first number of a text, in digits or, without any, in words ("three chairs").
+
+    words_first: a word comes before digits and "a" is 1, so "a total of 5" is 1 (released SpaceR).
+    """
+    spoken = {**_SPOKEN, "a": 1.0, "an": 1.0} if words_first else _SPOKEN
+    words = set(re.findall(r"\w+", text.lower()))
+    named = next((value for word, value in spoken.items() if word in words), None)
+    if words_first:
+        digits = re.search(r"\d+(?:\.\d+)?", text)
+        return named if named is not None else to_number(digits[0]) if digits else None
+    written = number_in(text)
+    return written if written is not None else named
+
+
+def mean_relative_accuracy(
+    given: str,
+    truth: Any,
+    *,
+    number: Callable[[str], float | None] = number_or_word,
+    strict: bool = False,
+) -> float:
+    """The share of the bars 0.50, 0.55, … 0.95 that 1 - relative error reaches (or, `strict`, passes).
+
+    Source: VSI-Bench (arXiv 2412.14171), SpaceR, VILASR. 0 where the truth is 0 or either is no number.
+    """
+    one, other = number(given), to_number(truth)
+    if one is None or not other:
+        return 0.0
+    error = abs(one - other) / abs(other)
+    bars = np.linspace(0.5, 0.95, 10).tolist()
+    return sum(error < 1 - bar if strict else error <= 1 - bar for bar in bars) / len(bars)
+
+
 def number_or_text(
     given: str,
     truth: Any,
@@ -191,6 +231,31 @@ def choice_in(text: str, letters: str = "ABCDEFGH") -> str | None:
         return bare
     match = re.search(rf"(?<![A-Za-z])[{re.escape(letters)}](?![A-Za-z])", text)
     return match[0] if match else None
+
+
+def first_letter(text: str, letters: str = "ABCDEFG", *, drop: tuple[str, ...] = ()) -> str:
+    """The first of these capitals anywhere in a text, after some phrases are dropped; "" if there is none."""
+    for phrase in drop:
+        text = text.replace(phrase, "")
+    found = re.search(f"[{re.escape(letters)}]", text)
+    return found[0] if found else ""
+
+
+def starts_with_letter(given: str, truth: Any) -> float:
+    """1 if the answer is the truth, or begins with it where it is a single character (TinyLLaVA-Video-R1)."""
+    wanted = str(truth).strip()
+    return float(bool(given) and (given == wanted or given[0] == wanted))
+
+
+def only_letter(given: str, truth: Any, *, letters: str = "abcd") -> float:
+    """1 if the true letter occurs in the answer, even inside a word, and none of the others does; case aside.
+
+    The fallback of MM-Eureka's line, harsh on words: 0 for a truth that is no such letter.
+    """
+    given, wanted = given.lower(), str(truth).lower().strip()
+    if len(wanted) != 1 or wanted not in letters:
+        return 0.0
+    return float(wanted in given and not any(letter in given for letter in letters if letter != wanted))
 
 
 def first_of(text: str, words: tuple[str, ...]) -> str | None:

@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from gamutrl.functional.geometry import as_boxes, box_iou
-from gamutrl.functional.matching import COCO_THRESHOLDS, average_precision, best_pair_first, by_prediction, hungarian
+from gamutrl.functional.matching import (
+    COCO_THRESHOLDS,
+    average_precision,
+    best_pair_first,
+    by_prediction,
+    by_truth,
+    hungarian,
+)
 from gamutrl.rewards.parsing import Detection, boxes_in, detections
 from gamutrl.rewards.tags import Tag, tag_text
 
@@ -88,7 +96,7 @@ def detection_iou(
         return float(found == [] and not true)
     found = distinct(found)
     iou_NM = overlap(to_frame([d.box for d in found], frame, answer_frame), [d.box for d in true])
-    pairs = by_prediction(iou_NM, (iou_NM > above) & _same_label(found, true, labels), _surest_first(found))
+    pairs = by_prediction(iou_NM, (iou_NM > above) & _may_pair(found, true, labels), _surest_first(found))
     return float(iou_NM[pairs[:, 0], pairs[:, 1]].sum()) / max(len(found), len(true))
 
 
@@ -108,7 +116,7 @@ def detection_hits(
         return float(found == [] and not true)
     found = distinct(found)
     iou_NM = box_iou(to_frame([d.box for d in found], frame, answer_frame), [d.box for d in true])
-    pairs = by_prediction(iou_NM, (iou_NM > above) & _same_label(found, true, labels), _surest_first(found))
+    pairs = by_prediction(iou_NM, (iou_NM > above) & _may_pair(found, true, labels), _surest_first(found))
     return len(pairs) / max(len(found), len(true))
 
 
@@ -185,7 +193,7 @@ def matched_score(
     if not found or not true:
         return float(found == [] and not true)
     score_NM = overlap(to_frame([d.box for d in found], frame, answer_frame), [d.box for d in true]) ** power
-    pairs = hungarian(score_NM, _same_label(found, true, labels))
+    pairs = hungarian(score_NM, _may_pair(found, true, labels))
     return float(score_NM[pairs[:, 0], pairs[:, 1]].sum()) / max(len(found), len(true))
 
 
@@ -198,19 +206,24 @@ def detection_balance(
     read: Read = in_answer,
     at_least: float = 0.5,
     weights: tuple[float, float, float] = (0.7, 0.0, 0.3),
+    labels_first: bool = False,
     overlap: Overlap = box_iou,
 ) -> float:
     """A weighted mean of position (IoU), labels, and completeness of the objects found. In [0, 1].
 
-    Pairs are made best first; one with the wrong label counts as found but its IoU as 0. Position and labels are over
-    the true objects, completeness is 1 - (miss rate + false alarm rate) / 2. Source: VLM-R1's weighted_sum.
+    Pairs are made best first; one with the wrong label counts as found but its IoU as 0. labels_first: each object in
+    turn takes the best box of its own label (V-Triune). Position and labels are over the true objects, completeness is
+    1 - (miss rate + false alarm rate) / 2. Source: VLM-R1's weighted_sum.
     """
     found, true = read(text), detections(answer)
     if not found or not true:
         return float(found == [] and not true)
     iou_NM = overlap(to_frame([d.box for d in found], frame, answer_frame), [d.box for d in true])
-    pairs = best_pair_first(iou_NM, iou_NM >= at_least)
-    named_NM = _same_label(found, true, True)
+    named_NM = same_label(found, true)
+    if labels_first:
+        pairs = by_truth(iou_NM, (iou_NM >= at_least) & named_NM)
+    else:
+        pairs = best_pair_first(iou_NM, iou_NM >= at_least)
     right = pairs[named_NM[pairs[:, 0], pairs[:, 1]]]
     position, labels = float(iou_NM[right[:, 0], right[:, 1]].sum()) / len(true), len(right) / len(true)
     completeness = (len(pairs) / len(true) + len(pairs) / len(found)) / 2
@@ -236,8 +249,12 @@ def _surest_first(found: Sequence[Detection]) -> list[int]:
     return sorted(range(len(found)), key=lambda n: -(found[n].score or 0.0))
 
 
-def _same_label(found: Sequence[Detection], true: Sequence[Detection], labels: bool) -> Tensor:
-    """Which pairs may be made, bool `[N, M]`: all, or those of one label, whatever its case."""
-    said, asked = ([(d.label or "").strip().casefold() if labels else "" for d in ds] for ds in (found, true))
+def same_label(found: Sequence[Detection], true: Sequence[Detection]) -> Tensor:
+    """Which pairs have one label, case and blanks aside, bool `[N, M]`."""
+    said, asked = ([(d.label or "").strip().lower() for d in ds] for ds in (found, true))
     number = {label: i for i, label in enumerate(dict.fromkeys(said + asked))}
-    return Tensor([number[label] for label in said])[:, None] == Tensor([number[label] for label in asked])[None]
+    return torch.tensor([number[label] for label in said])[:, None] == torch.tensor([number[label] for label in asked])
+
+
+def _may_pair(found: Sequence[Detection], true: Sequence[Detection], labels: bool) -> Tensor:
+    return same_label(found, true) if labels else torch.ones(len(found), len(true), dtype=torch.bool)

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import math
 
+from gamutrl.rewards.tags import tag_text
+
+
+def thought_share(text: str, *, tag: str = "think", characters: int = 1200) -> float:
+    """The length of the thought, as a share of so many characters, at most 1 (TinyLLaVA-Video-R1)."""
+    return min(len(tag_text(text, tag, missing="empty")) / characters, 1.0)
+
 
 def cosine_length(
     length: float,

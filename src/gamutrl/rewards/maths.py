@@ -54,6 +54,11 @@ def math_equal(
     return _server.ask(request)
 
 
+def maths_in(text: str, *, read: Reading = Reading(), seconds: float = 0.5) -> list[str]:
+    """What math-verify reads in a text, written out: the value, then the text it stood in. Empty if there is none."""
+    return _server.ask({"gold": text[-MAX_CHARACTERS:], "read_gold": asdict(read), "seconds": seconds}) or []
+
+
 def maths(given: str, truth: str) -> float:
     """1 if the two are the same maths, or, where the truth is none, the same text; else 0."""
     given, truth = given.strip(), str(truth).strip()
@@ -68,7 +73,7 @@ class _Server:
         self._owner = 0
         self._lock = threading.Lock()
 
-    def ask(self, request: dict[str, Any]) -> bool | None:
+    def ask(self, request: dict[str, Any]) -> Any:
         line = json.dumps(request).encode() + b"\n"
         with self._lock:
             for _ in range(2):

@@ -23,8 +23,10 @@ class TooLong(BaseException):
     """Not an Exception: math-verify catches those and would go on with the next candidate."""
 
 
-def answer(request: dict[str, Any]) -> bool | None:
+def answer(request: dict[str, Any]) -> bool | list[str] | None:
     gold = _parsed(request["gold"], request["read_gold"])
+    if "answer" not in request:
+        return [str(found) for found in gold]
     if not gold:
         return None
     return bool(verify(gold, _parsed(request["answer"], request["read"]), timeout_seconds=None))
@@ -59,7 +61,7 @@ def serve() -> None:
                 signal.setitimer(signal.ITIMER_PROF, 1.5 * request["seconds"])
                 same = answer(request)
             except (Exception, TooLong):
-                same = False
+                same = False if "answer" in request else []
             finally:
                 signal.setitimer(signal.ITIMER_VIRTUAL, 0)
                 signal.setitimer(signal.ITIMER_PROF, 0)
@@ -81,7 +83,7 @@ def _read_line(descriptor: int) -> bytes:
     return line
 
 
-def _say(value: bool | None) -> None:
+def _say(value: bool | list[str] | None) -> None:
     os.write(1, json.dumps(value).encode() + b"\n")
 
 

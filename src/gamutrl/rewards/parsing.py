@@ -6,6 +6,7 @@ out, never an error.
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 import re
@@ -20,10 +21,13 @@ _FOUR = re.compile(r"[\[(]\s*+" + r"\s*+,\s*+".join([f"({NUMBER})"] * 4) + r"\s*
 _CORNER = rf"\(\s*+({NUMBER})\s*+,\s*+({NUMBER})\s*+\)"
 _CORNERS = re.compile(rf"{_CORNER}\s*+,?\s*+{_CORNER}")
 INTEGER_BOX = re.compile(r"\[" + r"\s*+,\s*+".join([r"(\d{1,300}+)"] * 4) + r"\]")
+_INTEGER_CORNER = r"\((\d{1,300}+),\s*+(\d{1,300}+)\)"
+INTEGER_CORNERS = re.compile(rf"{_INTEGER_CORNER},\s*+{_INTEGER_CORNER}")
 BOX_KEYS = ("bbox_2d", "bbox", "box_2d", "box", "Position", "position", "coordinates")
 LABEL_KEYS = ("label", "name", "category", "category_name", "class")
 SCORE_KEYS = ("score", "confidence", "Confidence")
 POINT_KEYS = ("point_2d", "point")
+MAX_LITERAL = 20_000
 MAX_BOXES = 5000
 """Boxes beyond so many are not read: no answer has them, and every one costs time."""
 
@@ -69,6 +73,16 @@ def loads(text: str) -> Any:
         return None
 
 
+def literal(text: str) -> Any:
+    """The Python literal (numbers, strings, lists, tuples, dicts) that a text is, or None. Parsed, never evaluated."""
+    if len(text) > MAX_LITERAL:
+        return None
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        return None
+
+
 def fenced(text: str) -> str:
     """The inside of the last ``` fence of a text, closed or cut off; the text itself if it has none."""
     marks = [(mark.start(), mark.end()) for mark in _FENCE.finditer(text)]
@@ -95,6 +109,11 @@ def boxes_in(text: str, *, repair: bool = True) -> list[Detection]:
 def integer_boxes(text: str) -> list[Detection]:
     """The boxes written exactly as `[x1, y1, x2, y2]` with plain integers (VLM-R1, R1-OneVision, RePIC)."""
     return [Detection((float(m[1]), float(m[2]), float(m[3]), float(m[4]))) for m in INTEGER_BOX.finditer(text)]
+
+
+def integer_corners(text: str) -> list[Detection]:
+    """The boxes written exactly as `(x1,y1),(x2,y2)` with plain integers (UniVG-R1)."""
+    return [Detection((float(m[1]), float(m[2]), float(m[3]), float(m[4]))) for m in INTEGER_CORNERS.finditer(text)]
 
 
 def detections(value: Any) -> list[Detection]:

@@ -200,3 +200,18 @@ def in_order(text: str, patterns: Sequence[str | re.Pattern[str]]) -> bool:
             return False
         position = found.end()
     return True
+
+
+def ends_with_answer(
+    text: str, body: str, tags: tuple[str, str] = ("think", "answer"), *, before: bool = False
+) -> bool:
+    """Whether a text is a thought and then an answer that matches the pattern `body` to the last character.
+
+    before: whether text may precede the thought. The body's pattern must not match a closing mark of the thought.
+    """
+    (opens, closes), (answer_opens, answer_closes) = marks(tags[0]), marks(tags[1])
+    start, end = text.find(opens), text.rfind(closes)
+    if start < 0 or end < start + len(opens) or (start > 0 and not before):
+        return False
+    tail = rf"\s*+{re.escape(answer_opens)}{body}{re.escape(answer_closes)}"
+    return re.compile(tail, re.DOTALL).fullmatch(text, end + len(closes)) is not None
