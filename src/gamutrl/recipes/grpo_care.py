@@ -86,8 +86,10 @@ def answer_mask(batch: Batch) -> Tensor:
     return mask_NT & batch.mask_NT
 
 
-def names_its_answer(text: str, query: dict[str, Any]) -> float:
+def names_its_answer(text: str, query: dict[str, Any] | None = None) -> float | None:
     """Whether the reasoning names the option that is then chosen: consistency as one can see it in `scenes`."""
+    if query is None:
+        return None
     thought, letter = tag_text(text, "think", missing="empty"), choice_in(tag_text(text, missing="empty"), "ABCD")
     options = dict(zip("ABCD", query["options"]))
     return float(letter in options and options[letter] in thought)

@@ -62,9 +62,9 @@ def reasoned(prompt: Prompt, seed: int) -> str:
     return f"{prompt.columns['process']}\n{prompt.answer}"
 
 
-def on_order(text: str, answer: str, query: dict[str, Any]) -> float | None:
+def on_order(text: str, answer: str, query: dict[str, Any] | None = None) -> float | None:
     """Accuracy on the questions of `clips` that a single frame cannot answer."""
-    return accuracy(text, answer, compare=same_text) if query["asked"] == "direction" else None
+    return accuracy(text, answer, compare=same_text) if query and query["asked"] == "direction" else None
 
 
 def same_number_in_style(given: str, truth: Any) -> float:
