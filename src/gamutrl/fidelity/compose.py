@@ -240,6 +240,10 @@ def dpm_steps(
             heun=solver_type == "heun",
             stochastic=stochastic,
         )
+        if stochastic and use == 3:
+            # Released: the second difference enters with the sign of its half turned round.
+            lam = [((1 - sigma) / sigma).log() for sigma in levels]
+            step = step._replace(mean=step.mean - (1 - levels[0]) * sampling.divided_differences(history[:3], lam)[1])
         x = step.draw(noises[k]) if stochastic else step.mean
         answers.append({"prev_sample": x, "x0": clean})
         if stochastic:

@@ -128,12 +128,12 @@ def dpm_solver(
         spread = (2 * h).expm1().sqrt()
     phi1 = g.expm1()
     phi2, phi3 = phi1 / g - 1, (phi1 - g) / g.square() - 0.5
-    slopes = _slopes([value.double() for value in predictions], lam, h)
+    differences = divided_differences([value.double() for value in predictions], lam)
     step = phi1 * predictions[0]
-    if len(slopes) == 1:
-        step = step + (phi2 if heun else phi1 / 2) * slopes[0]
-    elif slopes:
-        step = step + phi2 * slopes[0] + phi3 * slopes[1]
+    if len(differences) == 1:
+        step = step + (phi2 if heun else phi1 / 2) * differences[0]
+    elif differences:
+        step = step + phi2 * differences[0] + phi3 * differences[1]
     mean = (scale * x.double() - weight * step).to(x.dtype)
     return Transition(mean, (target * spread if stochastic else torch.zeros_like(target)).to(x.dtype), predictions[0])
 
@@ -162,8 +162,9 @@ def multistep(x: Tensor, velocity: Callable[[Tensor, int], Tensor], sigmas: Tens
     return trajectory
 
 
-def _slopes(values: Sequence[Tensor], lam: Sequence[Tensor], h: Tensor) -> list[Tensor]:
-    """First and second divided differences of the predictions over λ, in units of the step h."""
+def divided_differences(values: Sequence[Tensor], lam: Sequence[Tensor]) -> list[Tensor]:
+    """First and second differences of predictions at λ (next, now, before, …), in units of the step to the next."""
+    h = lam[0] - lam[1]
     if len(values) == 1:
         return []
     r0 = (lam[1] - lam[2]) / h

@@ -9,6 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from gamutrl.functional.groups import group_mean
+
 
 def soft_overlong(length_R: Tensor, limit: int, buffer: int, penalty: float = 1.0, *, floored: bool = True) -> Tensor:
     """0 up to limit - buffer actions, then down to -penalty at the limit, `[R]` (DAPO, arXiv 2503.14476, equation 13).
@@ -50,6 +52,24 @@ def length_rank(length_R: Tensor, correct_R: Tensor) -> Tensor:
         return torch.zeros_like(length_R)
     value_R = 0.5 - (length_R - length_R.min()) / spread
     return torch.where(correct_R.bool(), value_R, value_R.clamp(max=0))
+
+
+def concise_bonus(
+    length_R: Tensor, correct_R: Tensor, group_R: Tensor, bonus: float = 0.2, at_least: float = 100
+) -> Tensor:
+    """A bonus for the shortest right answer of each group, if it is longer than `at_least`, `[R]` (Observe-R1)."""
+    bonus_R = torch.zeros(len(length_R))
+    for group in group_R.unique():
+        right = ((group_R == group) & correct_R.bool()).nonzero().flatten()
+        if len(right) and length_R[right].min() > at_least:
+            bonus_R[right[length_R[right].argmin()]] = bonus
+    return bonus_R
+
+
+def difficulty_weight(correct_R: Tensor, group_R: Tensor, scale: float = 1.0) -> Tensor:
+    """4 · scale · d (1 - d), d the share of a group's rollouts that are right, `[R]` (Observe-R1, arXiv 2505.12432)."""
+    share_R = group_mean(correct_R.to(torch.get_default_dtype()), group_R)
+    return 4 * scale * share_R * (1 - share_R)
 
 
 def in_window(length_R: Tensor, low: int, high: int) -> Tensor:
