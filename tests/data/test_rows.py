@@ -207,6 +207,8 @@ def test_rows_are_chosen_by_a_condition_and_a_limit(pictures, tmp_path):
     assert len(FileRows(path, split="all", limit=4)) == 4
     with pytest.raises(DataError, match="No row meets 'answer=9'"):
         len(FileRows(path, split="all", where="answer=9"))
+    with pytest.raises(DataError, match="no column 'answr'"):
+        len(FileRows(path, split="all", where="answr=1"))
 
 
 @pytest.fixture

@@ -86,6 +86,7 @@ def test_conditions_of_a_row_compare_numbers_as_numbers_and_words_without_case()
     row = {"n": 10, "word": "Blue", "text_number": "3", "flag": False}
     assert condition("n>9, word=BLUE, text_number<20, flag=false")(row)
     assert not condition("n<9")(row)
+    assert condition("count(objects[color=blue])=2, objects[0].shape!=square, nested.truth.value>=7")(ROW)
     assert not condition("word>3")(row)
 
 

@@ -102,6 +102,9 @@ class Opened:
 
     def _scan(self, where: str) -> np.ndarray:
         test = condition(where) if where else None
+        for column in test.columns if test else ():
+            if column not in self.types:
+                raise missing_column(column, self.types)
         good = []
         for place, (table, row) in enumerate(self._rows()):
             try:

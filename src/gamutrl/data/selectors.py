@@ -26,7 +26,7 @@ from gamutrl.data.problems import BadRow, DataError
 
 _NAME = re.compile(r"\w[\w-]*")
 _CALL = re.compile(r"(count|any|json)\s*\(")
-_CONDITION = re.compile(r"\s*(\w[\w.-]*)\s*(!=|<=|>=|=|<|>)\s*(.*)", re.DOTALL)
+_SIGN = re.compile(r"!=|<=|>=|=|<|>")
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq,
     "!=": operator.ne,
@@ -84,22 +84,36 @@ def selector(text: str) -> Selector:
     return _path(path.strip(), text)
 
 
-def condition(text: str) -> Callable[[Any], bool]:
-    """`color=yellow, box>0`: a test of a struct or row, true where every comparison is.
+@dataclass(frozen=True)
+class Condition:
+    """Comparisons that must all hold: a path, a sign and what it is compared with. `columns` are those it reads."""
+
+    tests: tuple[tuple[Selector, str, str], ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(path.column for path, _, _ in self.tests)
+
+    def __call__(self, item: Any) -> bool:
+        if not isinstance(item, Mapping):
+            return False
+        return all(_compares(path(item), sign, literal) for path, sign, literal in self.tests)
+
+
+def condition(text: str) -> Condition:
+    """`color=yellow, count(parts)>0`: a test of a struct or row.
 
     Numbers compare as numbers, true and false as truth values, everything else as text without regard to case. A value
     that cannot be compared (a missing member, a word with <) is simply not equal, and neither less nor greater.
     """
     tests = []
     for clause in split_top(text, ","):
-        found = _CONDITION.fullmatch(clause)
-        if not found:
+        start = min(len(_split_outside(clause, first)[0]) for first in "!<>=")
+        sign = _SIGN.match(clause, start)
+        if not sign or not clause[:start].strip():
             raise DataError(f"{clause.strip()!r} is no comparison; write name=value (or !=, <, >, <=, >=).")
-        path, sign, literal = found[1], found[2], found[3].strip().strip("'\"")
-        tests.append((selector(path), sign, literal))
-    return lambda item: (
-        isinstance(item, Mapping) and all(_compares(path(item), sign, literal) for path, sign, literal in tests)
-    )
+        tests.append((selector(clause[:start]), sign[0], clause[sign.end() :].strip().strip("'\"")))
+    return Condition(tuple(tests))
 
 
 def split_top(text: str, separator: str) -> list[str]:
