@@ -6,8 +6,13 @@ import re
 from collections import Counter
 from typing import Any
 
+from gamutrl.functional.geometry import box_iou
+from gamutrl.rewards.answers import only_letter
+from gamutrl.rewards.grading import boxed
+from gamutrl.rewards.lengths import bell_length
+from gamutrl.rewards.maths import Reading, math_equal, maths_in
 from gamutrl.rewards.parsing import Detection, literal, loads, numbers
-from gamutrl.rewards.tags import tag_format, tag_text, tag_texts
+from gamutrl.rewards.tags import in_order, marks, tag_format, tag_text, tag_texts
 
 
 def visual_rft_boxes(text: str, tag_first: bool = True) -> list[Detection] | None:
@@ -162,19 +167,8 @@ def videochat_r1_track(text: str) -> list[Any] | None:
     return boxes if right else None
 
 
-THINK_WORDS = [
-    "analyze",
-    "compare",
-    "deduce",
-    "however",
-    "therefore",
-    "because",
-    "step",
-    "observe",
-    "notice",
-    "identify",
-    "wait",
-]
+THINK_WORDS = ("analyze", "compare", "deduce", "however", "therefore", "because")
+THINK_WORDS += ("step", "observe", "notice", "identify", "wait")
 
 
 def time_r1_think_metrics(text: str) -> dict[str, float]:
@@ -253,3 +247,108 @@ def visionreasoner_format(text: str) -> float:
     sizes = (("bbox_2d", 4), ("point_2d", 2))
     marks = [isinstance(item.get(key), list) and len(item[key]) == size for item in items for key, size in sizes]
     return sum(marks) / len(items)
+
+
+def v_triune_boxes(text: str) -> list[Detection]:
+    """V-Triune: the named boxes of the first answer, in lower case, mended as Visual-RFT does, each box once."""
+    inside = (tag_text(text, missing="empty")).lower().replace("[[", "[").replace("]]", "]")
+    inside = inside if inside.endswith("]") else inside.rsplit("},", 1)[0] + "}]"
+    items = loads(inside.replace("'", '"').replace("\\", ""))
+    found: dict[tuple[float, ...], Detection] = {}
+    for item in items if isinstance(items, list) else []:
+        box = numbers(item.get("bbox_2d"), 4) if isinstance(item, dict) else None
+        label = item.get("label") if isinstance(item, dict) else None
+        if box and isinstance(label, str) and box[0] <= box[2] and box[1] <= box[3]:
+            found.setdefault(box, Detection(box, label))  # type: ignore[arg-type]
+    return list(found.values())
+
+
+def v_triune_iou_first(found: list[Detection], true: list[Detection], at_least: float) -> tuple[int, float]:
+    """V-Triune: rounds that find the best pair but record and remove the last of each: pairs made, IoU earned."""
+    iou = box_iou([d.box for d in found], [d.box for d in true])
+    made, earned = 0, 0.0
+    for n, m in zip(range(len(found), 0, -1), range(len(true), 0, -1)):
+        best = float(iou[:n, :m].max())
+        if best < at_least:
+            break
+        made += 1
+        earned += best * ((found[n - 1].label or "").lower() == (true[m - 1].label or "").lower())
+    return made, earned
+
+
+def first_number(text: str) -> float | None:
+    """VisualQuality-R1: the first digits of a text, with a sign and a fraction."""
+    found = re.search(r"-?\d+(?:\.\d+)?", text)
+    return float(found[0][:400]) if found else None
+
+
+STRINGS = Reading(kinds=("string", "latex", "expr"))
+
+
+def eureka_accuracy(content: str, body: str, gold: str, read_gold: Reading, letters: str, again: bool = False) -> float:
+    """MM-Eureka, Observe-R1: right if the truth cannot be parsed; else by math-verify, else by its only letter.
+
+    again: the body of the answer as it stands may also be the truth's text.
+    """
+    wanted = maths_in(gold, read=read_gold)
+    if not wanted or math_equal(gold, content, read=read_gold, read_gold=STRINGS):
+        return 1.0
+    if again and body.strip() == wanted[-1].strip():
+        return 1.0
+    return float(any(only_letter(body, truth, letters=letters) for truth in wanted))
+
+
+def eureka_content(text: str) -> tuple[str, str]:
+    """MM-Eureka, Observe-R1: the first one-line answer with tags, or what follows the last opening tag; and bare."""
+    inside = tag_text(text, multiline=False, strip=False)
+    content = text.split("<answer>")[-1] if inside is None else f"<answer>{inside}</answer>"
+    return content, content.replace("</answer>", "").replace("<answer>", "").strip()
+
+
+def srpo_accuracy(text: str, gold: str) -> float:
+    """SRPO (OpenRLHF): before and after reflection, a fix earns most; the fallback pays 1 for the last alone."""
+    answers = [f"<answer>{inside}</answer>" for inside in tag_texts(text, "answer")]
+    if not answers:
+        return 0.0
+    wanted = maths_in(f"${gold}$")
+    if not wanted:
+        return 1.0
+    first, last = (
+        bool(math_equal(f"${gold}$", said, read=Reading(), read_gold=STRINGS)) for said in (answers[0], answers[-1])
+    )
+    value = {(False, True): 1.0, (True, True): 0.75, (True, False): 0.25}.get((first, last), 0.0)
+    if len(answers) == 1:
+        value = 0.5 * first
+    if value:
+        return value
+    bare = answers[-1].replace("</answer>", "").replace("<answer>", "").strip()
+    return float(any(only_letter(bare, truth) for truth in wanted))
+
+
+def srpo_length(text: str) -> float | None:
+    """SRPO: how near the whole is to twice its first solution, in blank-separated words; None where its code fails."""
+    thoughts, answers = list(tag_texts(text, "think")), list(tag_texts(text, "answer"))
+    if len(thoughts) < 2 or len(answers) < 2:
+        return None
+    return bell_length(len(text.split()), len(thoughts[0].split()) + len(answers[0].split()))
+
+
+def vicrit_answer(text: str) -> str | None:
+    """ViCrit: the inside of the first box, all but the last character if it stays open; else the last line."""
+    if "boxed{" not in text:
+        return text.split("\n")[-1]
+    start = text.find("\\boxed{")
+    if start < 0:
+        return None
+    inside = boxed(text, first=True)
+    return text[start + 7 : -1] if inside is None else inside
+
+
+def observe_r1_layout(text: str) -> float:
+    """Observe-R1: its three tags once each, in a row, or the first of them inside the thought with text around it."""
+    once = all(text.count(mark) == 1 for tag in ("observe", "think", "answer") for mark in marks(tag))
+    in_a_row = tag_format(text, ("observe", "think", "answer"), before=True, after=True, nonempty=True)
+    nested = in_order(
+        text, ["(?s)<think>.", "(?s)<observe>.", "(?s)</observe>.", r"(?s)</think>\s*+<answer>.", "</answer>"]
+    )
+    return float(once and (bool(in_a_row) or nested))

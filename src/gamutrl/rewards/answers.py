@@ -82,11 +82,28 @@ def contains(given: str, truth: Any, *, either: bool = False, ignore: str = " _"
     return float((empty or bool(one and other)) and (other in one or (either and one in other)))
 
 
-def edit_similarity(given: str, truth: Any, *, kind: Literal["levenshtein", "indel"] = "levenshtein") -> float:
+def edit_similarity(
+    given: str, truth: Any, *, kind: Literal["levenshtein", "indel"] = "levenshtein", both_empty: float = 0.0
+) -> float:
     """1 - edit distance / longer length; or "indel", the ratio of Levenshtein libraries (substitutions count two)."""
     distance = Levenshtein if kind == "levenshtein" else Indel
     one, other = given[:MAX_CHARACTERS], str(truth)[:MAX_CHARACTERS]
-    return float(distance.normalized_similarity(one, other)) if one or other else 0.0
+    return float(distance.normalized_similarity(one, other)) if one or other else both_empty
+
+
+def changed_words(before: str, after: str) -> list[str]:
+    """The words of `after` that lie between its longest common beginning and then end with `before`."""
+    old, new = before.split(), after.split()
+    shortest = min(len(old), len(new))
+    start = next((i for i in range(shortest) if old[i] != new[i]), shortest)
+    end = next((i for i in range(shortest - start) if old[-1 - i] != new[-1 - i]), shortest - start)
+    return new[start : len(new) - end]
+
+
+def names_change(given: str, before: str, after: str) -> float:
+    """1 if the answer holds the first word that was changed, case aside (ViCrit, 2506.10128); 0 if none was."""
+    changed = changed_words(before.lower(), after.lower())
+    return float(bool(changed) and changed[0] in given.lower())
 
 
 def word_accuracy(given: str, truth: Any) -> float:
@@ -200,6 +217,22 @@ def mean_relative_accuracy(
     error = abs(one - other) / abs(other)
     bars = np.linspace(0.5, 0.95, 10).tolist()
     return sum(error < 1 - bar if strict else error <= 1 - bar for bar in bars) / len(bars)
+
+
+def within_tolerance(given: str, truth: Any, *, full: float = 0.05, none: float = 0.2, at_zero: float = 1.0) -> float:
+    """1 up to a relative error of `full`, 0 beyond `none`, half a cosine between; texts must be equal.
+
+    at_zero: the value of a true zero given as such (released Reason-RFT, 2503.20752: 0).
+    """
+    one, other = to_number(given), to_number(truth)
+    if one is None or other is None:
+        return same_text(given, truth)
+    if other == 0:
+        return at_zero * (one == 0)
+    error = abs(one - other) / abs(other)
+    if error < full:
+        return 1.0
+    return 0.0 if error > none else (math.cos(math.pi * (error - full) / (none - full)) + 1) / 2
 
 
 def number_or_text(

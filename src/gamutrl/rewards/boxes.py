@@ -231,6 +231,11 @@ def detection_balance(
     return sum(weight * part for weight, part in zip(weights, parts)) / sum(weights)
 
 
+def size_factor(found: int, true: int, *, base: float = 0.6) -> float:
+    """base to the power of how many boxes there are too many or too few (V-Triune, 2505.18129)."""
+    return base ** abs(found - true)
+
+
 def box_count(text: str, answer: Any, *, read: Read = in_answer) -> float:
     """1 if as many boxes are written as there are objects, falling linearly with the relative error to 0."""
     found, true = read(text), detections(answer)

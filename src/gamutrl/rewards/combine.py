@@ -21,6 +21,11 @@ def signed(accuracy_R: Tensor, format_R: Tensor, *, nothing: float = -2.0) -> Te
     return torch.where(total_R == 0, nothing, total_R)
 
 
+def penalised(reward_R: Tensor, fault_R: Tensor, *, penalty: float = 0.1) -> Tensor:
+    """Rewards above 0, less a penalty where there is a fault; what earned nothing loses nothing (RAPID, 2506.04559)."""
+    return torch.where((reward_R > 0) & fault_R.bool(), reward_R - penalty, reward_R)
+
+
 @dataclass(frozen=True)
 class Signed:
     """`signed` of two rewards of the table, as a combine."""

@@ -52,7 +52,7 @@ def same_answer(given: str | None, truth: str) -> bool:
 
 
 def boxed(text: str, *, first: bool = False) -> str | None:
-    """The inside of the last (or first) `\\boxed{…}` of a text, braces matched; None if there is none, or it stays open."""
+    """The inside of the last (or first) `\\boxed{…}` of a text, braces matched; None if it has none that closes."""
     start = text.find("\\boxed{") if first else text.rfind("\\boxed{")
     if start < 0:
         return None

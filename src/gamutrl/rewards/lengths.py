@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Sequence
 
 from gamutrl.rewards.tags import tag_text
 
@@ -29,3 +31,30 @@ def cosine_length(
     first, last = when_right if right else when_wrong
     share = min(length / longest, 1.0) if clip else length / longest
     return last + (first - last) * (1 + math.cos(math.pi * share)) / 2
+
+
+def bell_length(length: float, solution: float, *, target: float = 2.0, most: float = 2.5) -> float:
+    """exp(-(|length - target| / (most - target))²), both in units of the first solution's length (SRPO, 2506.01713)."""
+    if solution <= 0:
+        return 0.0
+    return math.exp(-((abs(length / solution - target) / (most - target)) ** 2))
+
+
+def shorter_is_better(lengths: Sequence[float], right: Sequence[bool]) -> list[float]:
+    """½ - (length - shortest) / (longest - shortest) where right, at most 0 where wrong; 0 if all lengths are equal.
+
+    Source: Kimi k1.5 (arXiv 2501.12599), section 2.3.3.
+    """
+    low, high = min(lengths, default=0), max(lengths, default=0)
+    if low == high:
+        return [0.0] * len(lengths)
+    values = [0.5 - (length - low) / (high - low) for length in lengths]
+    return [value if ok else min(0.0, value) for value, ok in zip(values, right)]
+
+
+_STEP = re.compile(r"Step \d++:|\A\d++\.|\n-|\n\*|First,|Second,|Next,|Finally,")
+
+
+def reasoning_steps(text: str, *, full: int = 3) -> float:
+    """The number of words and marks that open a step of reasoning, as a share of `full`, at most 1 (Open-R1)."""
+    return min(1.0, sum(1 for _ in _STEP.finditer(text)) / full)

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from gamutrl.fidelity import compose
+from gamutrl.fidelity import compose, released
 from gamutrl.fidelity.inputs import F32, F64
 from gamutrl.functional import advantages as adv
 from gamutrl.functional import (
@@ -14,6 +14,7 @@ from gamutrl.functional import (
     selection,
 )
 from gamutrl.functional.groups import consecutive
+from gamutrl.rewards import maths, tags
 
 
 def group_advantage(
@@ -30,7 +31,7 @@ def group_advantage(
         advantage = adv.group_normalize(rewards, groups, scale="none")
     else:
         advantage = adv.group_normalize(rewards, groups, eps=1e-9)
-    if use_adora:
+    if use_adora and response_lengths is not None:
         advantage = advantage * adv.long_enough(rewards, response_lengths, groups)
     return advantage
 
@@ -61,3 +62,17 @@ def policy_loss(
 ) -> Tensor:
     over: Any = "token" if use_dapo else "sequence"
     return compose.grpo_loss(log_probs, advantages, action_mask, old=old_log_probs, low=clip_eps, cap=3, over=over)
+
+
+def accuracy_reward(completion: str, answer: str) -> float:
+    content, body = released.eureka_content(completion)
+    return released.eureka_accuracy(content, body, f"${answer}$", maths.Reading(), "abcd")
+
+
+def format_reward(completion: str) -> float:
+    return 0.5 * tags.tag_format(completion, before=True, after=True, once=True, nonempty=True)
+
+
+def zero_format_reward(completion: str) -> float:
+    thought = tags.tag_text(completion, "think", missing="empty")
+    return tags.tag_format(completion, once=True) * (len(thought) >= 300)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gamutrl.fidelity import released
 from gamutrl.fidelity.inputs import F32
 from gamutrl.functional import advantages as adv
 from gamutrl.functional import shaping
@@ -31,3 +32,12 @@ def group_advantage(
         rewards = rewards + torch.where(nobody & first, bonus_reward_coef, bonus)
     advantage = adv.group_normalize(rewards, groups, eps=1e-9)
     return advantage * shaping.difficulty_weight(correct, groups, diff_coef) if use_dyna_weight else advantage
+
+
+def accuracy_reward(completion: str, answer: str) -> float:
+    content, body = released.eureka_content(completion)
+    return released.eureka_accuracy(content, body, answer, released.STRINGS, "abcdef", again=True)
+
+
+def format_reward_mm(completion: str) -> float:
+    return 0.5 * released.observe_r1_layout(completion)

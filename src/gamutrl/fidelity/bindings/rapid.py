@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from gamutrl.fidelity import compose
 from gamutrl.fidelity.inputs import F32, F64, Labels
+from gamutrl.rewards import combine, grading
 
 
 def grpo_outcome_advantage(scores: F32, response_mask: F32, index: Labels) -> Tensor:
@@ -35,3 +37,13 @@ def policy_loss(
         "kl": answer["kl"],
         "dual_clip_fraction": 0.0,  # Released: compared after the cap, so never above it.
     }
+
+
+def answer_reward(predict_str: str, ground_truth: str) -> float:
+    return float(grading.same_answer(grading.boxed(predict_str) or "None", ground_truth))
+
+
+def caption_penalty(answer_rewards: F32, check_texts: list[str]) -> dict[str, Any]:
+    described = [text.startswith("Yes") for text in check_texts]
+    fault = ~torch.tensor(described, dtype=torch.bool)
+    return {"contain_cap": [int(has) for has in described], "rewards": combine.penalised(answer_rewards, fault)}
