@@ -70,7 +70,7 @@ class Prompt:
     id: str = ""
 
     @classmethod
-    def ask(cls, question: str, *media: Part, answer: Any = None, id: str = "", **columns: Any) -> Prompt:
+    def ask(cls, question: str, /, *media: Part, answer: Any = None, id: str = "", **columns: Any) -> Prompt:
         """A single user message: the media, then the question."""
         return cls((Message("user", (*media, text(question))),), answer, columns, id=id)
 

@@ -100,7 +100,8 @@ class RL:
     # -- the loop -------------------------------------------------------------------------------------------------
 
     def run(self, session: Session) -> None:
-        stage = copy.deepcopy(self)  # What its fields remember belongs to this run.
+        # What its fields remember belongs to this run. Rows do not change, and what serves them cannot be copied.
+        stage = copy.deepcopy(self, {id(self.data): self.data})
         policy: Policy = session.models[stage.trains]
         if session.fresh:  # A restored policy brings its references with it.
             for reference in stage.all_references():
