@@ -33,7 +33,7 @@ NO_OBJECTS = "No Objects"
 
 def holds_boxes(answer: Any) -> bool:
     """Whether a row's answer is a list of boxes (or says that there are none)."""
-    return answer == NO_OBJECTS or bool(detections(answer))
+    return answer == NO_OBJECTS or answer == [] or bool(detections(answer))
 
 
 def iou(text: str, answer: Any, frame: Any = None, answer_frame: Any = None) -> float | None:

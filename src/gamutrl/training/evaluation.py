@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gamutrl.core import Batch, Context, Prompt, Rollout, Sampling, Source, Turn
+from gamutrl.data.sources import take
 from gamutrl.environments import Environment, SingleTurn
 from gamutrl.metrics.intervals import mean_interval
 from gamutrl.rewards.base import Reward
@@ -42,8 +43,8 @@ class Evaluation:
     batch: int = 64
 
     def prompts(self) -> list[Prompt]:
-        """The held-out rows: the same for whoever asks."""
-        return self.data.batch(0, self.rows, 0)
+        """The held-out rows: the same for whoever asks, none of them twice."""
+        return take(self.data, self.rows)
 
 
 @dataclass(frozen=True)
