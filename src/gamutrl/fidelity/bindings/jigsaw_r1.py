@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from gamutrl.data import jigsaw
 from gamutrl.fidelity import released
 from gamutrl.fidelity.inputs import F32
 from gamutrl.functional import advantages as adv
@@ -86,3 +88,9 @@ def format_reward(output: str, answer_type: str, think: bool, m: int | None, n: 
         "point": isinstance(found, list),
     }
     return float(typed.get(answer_type, False))
+
+
+def pair_question(m: int, n: int, pos: int, k: int, l: int, patches_gt: list[int], seed: int) -> str:  # noqa: E741
+    right = jigsaw.relation(patches_gt[k - 1], patches_gt[l - 1], n)
+    choices = jigsaw.pair_choices((m, n), right, pos, random.Random(seed))
+    return "\n".join(f"({letter}) {k} is {jigsaw.RELATIONS[c]} {l}" for letter, c in zip("ABCDEFGH", choices))
