@@ -19,6 +19,9 @@ from transformers.masking_utils import sdpa_mask
 
 IMPLEMENTATION = "gamut"
 
+Layers = dict[int, tuple[Tensor, Tensor]]
+"""Keys and values by layer."""
+
 
 class Layout(Protocol):
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None) -> Tensor:
@@ -89,7 +92,7 @@ class Packed:
         prompt_N: Sequence[int],
         block: Tensor | None = None,
         device: torch.device | str = "cpu",
-        kept: dict[int, tuple[Tensor, Tensor]] | None = None,
+        kept: Layers | None = None,
         budget: int = 2**25,
     ) -> None:
         self.kept = kept
@@ -186,49 +189,56 @@ class _Stretch:
 class Cached:
     """Keys and values of rollouts that decode together: one row a rollout, one column a step, written in place.
 
+    The columns of the prompts come first. In float32 they are held once a prompt, and the rows of a prompt, which are
+    neighbours and as many for each, attend to them in one product. In a shorter type that product would be rounded, so
+    the prompts are expanded to their rows and the fused kernel does it all.
+
     index_NC: where in its own sequence a row's column lies (-1: nothing of this row is there). Rows advance in the same
     columns whatever their lengths, so a step is one contiguous write; `dense` says that no row has a hole.
     """
 
-    def __init__(self, layers: dict[int, tuple[Tensor, Tensor]], index_NC: Tensor, block_NC: Tensor | None) -> None:
-        self.layers, self.index_NC, self.block_NC = layers, index_NC, block_NC
+    def __init__(self, prompts: Layers, layers: Layers, prompt_N: Tensor, index_NC: Tensor, block_NC: Tensor | None):
+        self.prompts, self.layers, self.prompt_N = prompts, layers, prompt_N
+        self.index_NC, self.block_NC = index_NC, block_NC
+        self.shared = next(iter(prompts.values()))[0].shape[2] if prompts else 0
         self.columns = 0
         self.dense = False
         self.rows: Tensor | None = None
-        self.masks: dict[int | None, Tensor | None] = {}
+        self.hidden: dict[int | None, Tensor | None] = {}
         self.step = 0
 
     @classmethod
     def of_prompts(
-        cls,
-        kept: dict[int, tuple[Tensor, Tensor]],
-        lengths: Sequence[int],
-        prompt_N: Tensor,
-        room: int,
-        block: Tensor | None,
+        cls, kept: Layers, lengths: Sequence[int], prompt_N: Tensor, room: int, block: Tensor | None
     ) -> Cached:
-        """The prompts' keys and values, expanded to their rollouts, with room for more columns."""
-        device = next(iter(kept.values()))[0].device
+        """What a prefill kept, for rows that continue prompts `prompt_N`, with room for more columns."""
+        some = next(iter(kept.values()))[0]
+        device, rows = some.device, len(prompt_N)
         ragged = Ragged(0, lengths, device)
         width = ragged.width
 
-        def expanded(flat: Tensor) -> Tensor:
-            padded = ragged.pad(flat)
-            whole = padded.new_zeros(len(prompt_N), padded.shape[1], width + room, padded.shape[3])
+        def empty(padded: Tensor, columns: int) -> Tensor:
+            return padded.new_zeros(rows, padded.shape[1], columns, padded.shape[3])
+
+        def expanded(padded: Tensor) -> Tensor:
+            whole = empty(padded, width + room)
             whole[:, :, :width] = padded[prompt_N]
             return whole
 
-        layers = {layer: (expanded(key), expanded(value)) for layer, (key, value) in kept.items()}
-        index = torch.full((len(prompt_N), width + room), -1, dtype=torch.long, device=device)
-        steps = torch.arange(width, device=device)
-        index[:, :width] = torch.where(ragged.real_BM, steps, -1)[prompt_N]
+        padded = {n: (ragged.pad(key).contiguous(), ragged.pad(value).contiguous()) for n, (key, value) in kept.items()}
+        if some.dtype == torch.float32:
+            prompts, layers = padded, {n: (empty(k, room), empty(v, room)) for n, (k, v) in padded.items()}
+        else:
+            prompts, layers = {}, {n: (expanded(k), expanded(v)) for n, (k, v) in padded.items()}
+        index = torch.full((rows, width + room), -1, dtype=torch.long, device=device)
+        index[:, :width] = torch.where(ragged.real_BM, torch.arange(width, device=device), -1)[prompt_N]
         blocks = None
         if block is not None:
             padded_block = block.new_full(ragged.real_BM.shape, -1)
             padded_block[ragged.real_BM] = block
             blocks = block.new_full(index.shape, -1)
             blocks[:, :width] = padded_block[prompt_N]
-        cached = cls(layers, index, blocks)
+        cached = cls(prompts, layers, prompt_N, index, blocks)
         cached.columns, cached.dense = width, ragged.uniform
         return cached
 
@@ -243,7 +253,7 @@ class Cached:
             self.block_NC[whole, begin : self.columns] = -1 if block is None else block
         if rows is not None or length > 1:
             self.dense = False
-        self.rows, self.step, self.masks = rows, length, {}
+        self.rows, self.step, self.hidden = rows, length, {}
 
     def hole(self, rows: Tensor) -> None:
         """Rows that wait while others decode: the column just opened holds nothing of theirs."""
@@ -255,45 +265,97 @@ class Cached:
         self.index_NC[rows] = -1
         self.dense = False
 
+    def even(self, wanted: Sequence[int]) -> list[int]:
+        """Rows to keep so that the wanted ones stay: as many for each prompt, which some others fill up."""
+        prompts = self.prompt_N.tolist()
+        keep: dict[int, list[int]] = {}
+        for row in wanted:
+            keep.setdefault(prompts[row], []).append(row)
+        if not self.prompts or not keep:
+            return sorted(wanted)
+        size = max(len(rows) for rows in keep.values())
+        for row, prompt in enumerate(prompts):
+            if prompt in keep and len(keep[prompt]) < size and row not in keep[prompt]:
+                keep[prompt].append(row)
+        return [row for prompt in sorted(keep) for row in sorted(keep[prompt])]
+
     def select(self, rows: Tensor) -> None:
-        """Keep some rows; the others' memory is freed."""
+        """Keep some rows (as `even` has them); the others' memory is freed."""
         self.layers = {n: (key[rows], value[rows]) for n, (key, value) in self.layers.items()}
         self.index_NC = self.index_NC[rows]
         self.block_NC = None if self.block_NC is None else self.block_NC[rows]
+        self.prompt_N = self.prompt_N[rows]
+        if self.prompts:
+            left = self.prompt_N.unique()
+            self.prompts = {n: (key[left], value[left]) for n, (key, value) in self.prompts.items()}
+            self.prompt_N = torch.searchsorted(left, self.prompt_N)
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None) -> Tensor:
         keys, values = self.layers[layer]
-        begin, rows = self.columns - self.step, self.rows
-        if rows is None:
-            keys[:, :, begin : self.columns] = key
-            values[:, :, begin : self.columns] = value
-            keys, values = keys[:, :, : self.columns], values[:, :, : self.columns]
-        else:
-            keys[rows, :, begin : self.columns] = key
-            values[rows, :, begin : self.columns] = value
-            keys, values = keys[rows, :, : self.columns], values[rows, :, : self.columns]
-        mask = self._mask(window)
-        if self.step == 1:
+        end = self.columns - self.shared
+        begin, whole = end - self.step, slice(None) if self.rows is None else self.rows
+        keys[whole, :, begin:end] = key
+        values[whole, :, begin:end] = value
+        hidden = self._hidden(window)
+        if self.step == 1 and self.rows is None:
             # One query a row: the heads that share a key head stand in for queries, so nothing is repeated.
             folded = query.view(query.shape[0], keys.shape[1], -1, query.shape[3])
-            out = scaled_dot_product_attention(folded, keys, values, attn_mask=mask, scale=scale)
-            return out.reshape(query.shape[0], 1, query.shape[1], query.shape[3])
-        return _attention(query, keys, values, mask, scale).transpose(1, 2)
-
-    def _mask(self, window: int | None) -> Tensor | None:
-        if window not in self.masks:
-            index = self.index_NC[:, : self.columns] if self.rows is None else self.index_NC[self.rows, : self.columns]
-            if self.dense and self.step == 1 and (window is None or self.columns <= window):
-                self.masks[window] = None
+            if self.prompts:
+                out = self._two_parts(layer, folded, keys[:, :, :end], values[:, :, :end], scale, hidden)
             else:
-                block = self.block_NC
-                if block is not None:
-                    block = block[:, : self.columns] if self.rows is None else block[self.rows, : self.columns]
+                seen = None if hidden is None else ~hidden
+                out = scaled_dot_product_attention(
+                    folded, keys[:, :, :end], values[:, :, :end], attn_mask=seen, scale=scale
+                )
+            return out.reshape(query.shape[0], 1, query.shape[1], query.shape[3])
+        keys, values = keys[whole, :, :end], values[whole, :, :end]
+        if self.prompts:
+            prompt_key, prompt_value = self.prompts[layer]
+            own = self.prompt_N[whole]
+            keys, values = torch.cat([prompt_key[own], keys], 2), torch.cat([prompt_value[own], values], 2)
+        return _attention(query, keys, values, None if hidden is None else ~hidden, scale).transpose(1, 2)
+
+    def _two_parts(
+        self, layer: int, query: Tensor, keys: Tensor, values: Tensor, scale: float, hidden: Tensor | None
+    ) -> Tensor:
+        """Attention `[N, Hk, g, D]` to the prompts, once for all of their rows, and to each row's own columns."""
+        prompt_key, prompt_value = self.prompts[layer]
+        prompts, rows, folded = len(prompt_key), len(query), query.shape[2]
+        query = query * scale
+
+        def together(tensor: Tensor) -> Tensor:
+            """`[N, Hk, g, X]` to `[P, Hk, rows · g, X]`."""
+            return tensor.unflatten(0, (prompts, -1)).transpose(1, 2).flatten(2, 3)
+
+        score = torch.cat(
+            [together(query) @ prompt_key.transpose(2, 3), together(query @ keys.transpose(2, 3))], dim=-1
+        )
+        if hidden is not None:
+            hidden = hidden.view(prompts, 1, rows // prompts, 1, -1).expand(-1, -1, -1, folded, -1).flatten(2, 3)
+            score = score.masked_fill(hidden, -torch.inf)
+        weight = score.softmax(-1)
+        width = prompt_key.shape[2]
+
+        def apart(tensor: Tensor) -> Tensor:
+            """`[P, Hk, rows · g, X]` to `[N, Hk, g, X]`."""
+            return tensor.unflatten(2, (-1, folded)).transpose(1, 2).flatten(0, 1)
+
+        return apart(weight[..., :width] @ prompt_value) + apart(weight[..., width:]) @ values
+
+    def _hidden(self, window: int | None) -> Tensor | None:
+        """What is not seen, `[B, 1, L, columns]`; None if all is."""
+        if window not in self.hidden:
+            if self.dense and self.step == 1 and (window is None or self.columns <= window):
+                self.hidden[window] = None
+            else:
+                whole = slice(None) if self.rows is None else self.rows
+                index = self.index_NC[whole, : self.columns]
+                block = None if self.block_NC is None else self.block_NC[whole, : self.columns]
                 query = index[:, -self.step :]
-                # A query that is padding looks at everything, so that it is a number.
                 seen = _visible(query, index, None if block is None else block[:, -self.step :], block, window)
-                self.masks[window] = seen | (query < 0)[:, None, :, None]
-        return self.masks[window]
+                # A query that is padding looks at everything, so that it is a number.
+                self.hidden[window] = ~(seen | (query < 0)[:, None, :, None])
+        return self.hidden[window]
 
     def _reserve(self, columns: int) -> None:
         have = self.index_NC.shape[1]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gamutrl.core import Sampling
-from gamutrl.policies.attention import Cached, Packed
+from gamutrl.policies.attention import Cached, Layers, Packed
 from gamutrl.policies.families import Backbone
 from gamutrl.policies.packing import embedded, encode
 from gamutrl.policies.sampling import choose
@@ -56,7 +56,7 @@ class Native:
     def begin(self, prompts: Sequence[Segment], prompt_R: Sequence[int], room: int) -> None:
         device = self.backbone.device
         encode(self.backbone, [prompt for prompt in prompts if prompt.placed and not prompt.features], True)
-        kept: dict[int, tuple[Tensor, Tensor]] = {}
+        kept: Layers = {}
         lasts = []
         for part in _within(prompts, self.budget):
             layers, last = self._prefill(part)
@@ -77,58 +77,42 @@ class Native:
         self.length = torch.tensor([len(prompt) for prompt in prompts], device=device)[prompt_N]
         self.reached = torch.tensor([prompt.span for prompt in prompts], device=device)[prompt_N]
         self.unsaid: dict[int, int] = {}
+        self.gone: set[int] = set()
         self.pictures = max((prompt.pictures for prompt in prompts), default=0)
 
     def decode(
         self, rollouts: Sequence[int], uniform: Tensor, sampling: Sampling, ended: Callable[[int, Sampled], bool]
     ) -> None:
-        device = self.backbone.device
-        row_of = {rollout: row for row, rollout in enumerate(self.number)}
-        rows = [row_of[rollout] for rollout in rollouts]
-        uniform_NT = torch.zeros(len(self.number), sampling.max_tokens, dtype=torch.float64)
-        uniform_NT[rows] = uniform
-        uniform_NT = uniform_NT.to(device)
-        tokens_NT = torch.zeros(len(self.number), sampling.max_tokens, dtype=torch.long, device=device)
-        logp_NT = torch.zeros(len(self.number), sampling.max_tokens, device=device)
-        live, waiting = set(rows), set(range(len(self.number))) - set(rows)
-        gone: set[int] = set()
-        stops = [Stop(sampling.stop, self.segments.tokenizer) for _ in self.number] if sampling.stop else []
+        live = set(rollouts)
+        said: dict[int, list[int]] = {rollout: [] for rollout in rollouts}
+        logps: dict[int, list[float]] = {rollout: [] for rollout in rollouts}
+        stops = {rollout: Stop(sampling.stop, self.segments.tokenizer) for rollout in rollouts if sampling.stop}
+        place = {rollout: i for i, rollout in enumerate(rollouts)}
+        uniform_NT = self._of_rows(uniform, place)
         hidden = self.last
         for step in range(sampling.max_tokens):
             logits = scored(self.backbone.logits(hidden), sampling.score_temperature, self.banned)
             token, logp = choose(logits, uniform_NT[:, step], sampling)
-            tokens_NT[:, step], logp_NT[:, step] = token, logp
-            said = token.tolist()
-            for row in sorted(live):
-                own = said[row] in self.eos or bool(stops and stops[row].hears(said[row]))
+            for rollout, one, value in zip(self.number, token.tolist(), logp.tolist()):
+                if rollout not in live:
+                    continue
+                said[rollout].append(one)
+                logps[rollout].append(value)
+                own = one in self.eos or bool(stops and stops[rollout].hears(one))
                 if own or step + 1 == sampling.max_tokens:
-                    live.discard(row)
-                    rollout = self.number[row]
-                    result = Sampled(tokens_NT[row, : step + 1].cpu(), logp_NT[row, : step + 1].cpu(), not own)
-                    if ended(rollout, result):
-                        gone.add(row)
+                    live.discard(rollout)
+                    sampled = Sampled(torch.tensor(said[rollout]), torch.tensor(logps[rollout]), not own)
+                    if ended(rollout, sampled):
+                        self.gone.add(rollout)
                     else:
-                        waiting.add(row)
-                        self.unsaid[rollout] = said[row]
+                        self.unsaid[rollout] = one
             if not live:
                 break
-            if 2 * len(gone) >= len(self.number):
-                left = [row for row in range(len(self.number)) if row not in gone]
-                place = {row: i for i, row in enumerate(left)}
-                live, waiting, gone = {place[r] for r in live}, {place[r] for r in waiting}, set()
-                stops = [stops[row] for row in left] if stops else []
-                index = torch.tensor(left, device=device)
-                self._select(index)
-                token, uniform_NT, tokens_NT, logp_NT = (
-                    token[index],
-                    uniform_NT[index],
-                    tokens_NT[index],
-                    logp_NT[index],
-                )
-            hidden = self._step(token, waiting)
+            if (index := self._leave(half=True)) is not None:
+                token, uniform_NT = token[index], self._of_rows(uniform, place)
+            hidden = self._step(token, live)
         self.last = hidden
-        if gone:
-            self._select(torch.tensor([r for r in range(len(self.number)) if r not in gone], device=device).long())
+        self._leave()
 
     def extend(self, rollouts: Sequence[int], said: Sequence[Sequence[Segment]], fresh: Sequence[bool]) -> None:
         """One forward pass for all: what they said last and has not been fed, then what entered their contexts."""
@@ -183,7 +167,7 @@ class Native:
 
     # -- one forward pass each ------------------------------------------------------------------------------------
 
-    def _prefill(self, prompts: Sequence[Segment]) -> tuple[dict[int, tuple[Tensor, Tensor]], Tensor]:
+    def _prefill(self, prompts: Sequence[Segment]) -> tuple[Layers, Tensor]:
         """Each layer's keys and values `[1, H, L, D]` of prompts side by side, and each prompt's last hidden state."""
         device = self.backbone.device
         lengths = [len(prompt) for prompt in prompts]
@@ -192,30 +176,42 @@ class Native:
         position = torch.cat([prompt.position_AL for prompt in prompts], dim=1).to(device)
         blocks = self.backbone.blocks and any(prompt.placed for prompt in prompts)
         block = torch.cat([prompt.block_L for prompt in prompts]).to(device) if blocks else None
-        kept: dict[int, tuple[Tensor, Tensor]] = {}
+        kept: Layers = {}
         layout = Packed(lengths, [], [], block, device, kept)
         embeds, deep = embedded(self.backbone, tokens, prompts, [0, *ends[:-1].tolist()], True)
         hidden = self.backbone.hidden(embeds, position[:, None], layout, deep)
         return kept, hidden[0, (ends - 1).to(device)]
 
-    def _step(self, token: Tensor, waiting: set[int]) -> Tensor:
+    def _step(self, token: Tensor, live: set[int]) -> Tensor:
         """Feed one token a row; the last hidden states `[N, D]`. Rows that wait are fed too, into a hole."""
         self.cache.open(self.length[:, None])
-        moved = torch.ones_like(self.length)
-        if waiting:
-            held = torch.tensor(sorted(waiting), device=token.device)
-            self.cache.hole(held)
-            moved[held] = 0
         position = self.reached.expand(self.backbone.axes, -1)[..., None]
-        hidden = self.backbone.hidden(self.backbone.embed(token[:, None]), position, self.cache)[:, 0]
-        self.length, self.reached = self.length + moved, self.reached + moved
-        return hidden
+        self.length, self.reached = self.length + 1, self.reached + 1
+        waiting = [row for row, r in enumerate(self.number) if r not in live and r not in self.gone]
+        if waiting:
+            held = torch.tensor(waiting, device=token.device)
+            self.cache.hole(held)
+            self.length[held] -= 1
+            self.reached[held] -= 1
+        return self.backbone.hidden(self.backbone.embed(token[:, None]), position, self.cache)[:, 0]
 
-    def _select(self, index: Tensor) -> None:
+    def _of_rows(self, uniform: Tensor, place: dict[int, int]) -> Tensor:
+        """The draws `[N, T]` of the rows there are; those that do not sample have any."""
+        return uniform[[place.get(rollout, 0) for rollout in self.number]].to(self.backbone.device)
+
+    def _leave(self, half: bool = False) -> Tensor | None:
+        """Drop the rows of rollouts that are gone (with `half`, only once they are half of all); returns who stays."""
+        gone = sum(rollout in self.gone for rollout in self.number)
+        if gone == 0 or (half and 2 * gone < len(self.number)):
+            return None
+        staying = self.cache.even([row for row, rollout in enumerate(self.number) if rollout not in self.gone])
+        if len(staying) == len(self.number):
+            return None
+        index = torch.tensor(staying, dtype=torch.long, device=self.backbone.device)
         self.cache.select(index)
-        self.number = [self.number[row] for row in index.tolist()]
-        self.length, self.reached = self.length[index], self.reached[index]
-        self.last = self.last[index]
+        self.number = [self.number[row] for row in staying]
+        self.length, self.reached, self.last = self.length[index], self.reached[index], self.last[index]
+        return index
 
 
 class Stop:

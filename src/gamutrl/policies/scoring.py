@@ -16,7 +16,9 @@ CHUNK = 2**24
 
 def scored(logits: Tensor, temperature: Tensor | float, banned: Tensor) -> Tensor:
     """Logits as sampling and scoring see them: float32, over temperature, banned tokens out of the vocabulary."""
-    logits = logits.float() / temperature
+    logits = logits.float()
+    if not (isinstance(temperature, float) and temperature == 1.0):
+        logits = logits / temperature
     return logits.index_fill(-1, banned, torch.finfo(torch.float32).min) if len(banned) else logits
 
 
