@@ -186,6 +186,32 @@ class _Layout:
         return past
 
 
+def tagged_blocks(text: str, tags: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """`(tag, inside)` of every tag of these, from left to right; each closes at its own next closing mark."""
+    opening = re.compile("|".join(re.escape(f"<{tag}>") for tag in tags))
+    position = 0
+    unclosed: set[str] = set()
+    while found := opening.search(text, position):
+        tag, position = found[0][1:-1], found.end()
+        end = -1 if tag in unclosed else text.find(f"</{tag}>", position)
+        if end < 0:
+            unclosed.add(tag)
+            continue
+        yield tag, text[position:end]
+        position = end + len(tag) + 3
+
+
+def has_marks(text: str, tags: Sequence[Tag]) -> bool:
+    """Whether both marks of every tag occur somewhere, in whatever order."""
+    return all(mark in text for tag in tags for mark in marks(tag))
+
+
+def balanced_marks(text: str, tags: Sequence[Tag], *, required: bool = False) -> bool:
+    """Whether each tag is opened as often as it is closed (and, `required`, at all)."""
+    counts = [[text.count(mark) for mark in marks(tag)] for tag in tags]
+    return all(opened == closed and (opened > 0 or not required) for opened, closed in counts)
+
+
 def exactly_once(text: str, marks: Sequence[str]) -> float:
     """The share of these marks that occur exactly once (V-Triune, TinyLLaVA-Video-R1)."""
     return sum(text.count(mark) == 1 for mark in marks) / len(marks)
