@@ -140,6 +140,10 @@ def test_without_a_rationale_the_question_stays_as_it_is():
     assert len(batch.rollouts) == 4
 
 
+def test_a_second_try_is_counted_with_its_hints():
+    assert replace(STAGE, prompts_per_step=2, group_size=8).rollouts_per_step == 2 * (8 + 8 + 4)
+
+
 def test_the_window_holds_so_many_first_tries_and_is_saved():
     hook = SecondTry(window=3)
     policy = by_difficulty({"hard": 0, "usual": 2, "easy": 4})

@@ -46,6 +46,11 @@ def test_the_two_groups_are_drawn_apart_and_the_order_is_new_each_step():
     assert orders[0] != orders[1]
 
 
+def test_a_step_costs_half_as_many_rollouts_again():
+    stage = RECIPE.tiny.stages[0]
+    assert stage.rollouts_per_step == 12 * stage.prompts_per_step
+
+
 def test_a_picture_has_no_shuffled_group_and_the_bonus_does_not_apply_to_it():
     picture = Prompt.ask("What?", image(clip(7).media[0].value[0]), answer="A", id="picture")
     batch, context = sampled(Scripted(lambda prompt, k: RIGHT), [picture, clip(0, 100, 200)])

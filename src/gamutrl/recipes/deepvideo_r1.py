@@ -116,6 +116,10 @@ class SecondTry:
             changed.append(WithSuffix(f"\nHint: {shown}")(prompt, 0) if shown else prompt)
         return changed
 
+    def beside(self, group_size: int) -> int:
+        """What a question may cost beyond its trained group: a first try, and rationales for a hint."""
+        return group_size + self.tries
+
     def state_dict(self) -> dict[str, Any]:
         return {"recent": self.recent}
 

@@ -24,11 +24,12 @@ from gamutrl.core import Batch, Context, Sampling
 from gamutrl.data.columns import Columns
 from gamutrl.data.rows import FileRows
 from gamutrl.data.sources import Changed
-from gamutrl.data.transforms import OptionsFrom
+from gamutrl.data.transforms import OptionsFrom, WithSuffix
 from gamutrl.functional.weights import masked_mean
 from gamutrl.policies.models import TextModel
 from gamutrl.recipes.plain import ACCURACY, FORMAT, paper, tiny
 from gamutrl.recipes.recipe import Claim, Recipe
+from gamutrl.recipes.video_r1 import ASK, ASK_TYPE
 from gamutrl.rewards.answers import accuracy, choice_in, same_choice
 from gamutrl.rewards.base import Reward, per_rollout
 from gamutrl.rewards.groups import consistency_bonus
@@ -109,11 +110,14 @@ TINY = tiny(
 )
 
 ROWS = FileRows(
-    "TencentARC/SEED-Bench-R1",
+    "SEED-Bench-R1/annotations/training_6k.jsonl",
     Columns(prompt="question", video="video_basename", image="current_observation_basename", answer="answer"),
+    held_out=500,
 )
-SEED_BENCH = Changed(ROWS, OptionsFrom("negative_answers"))
-SEED_BENCH_TEST = Changed(replace(ROWS, split="test"), OptionsFrom("negative_answers"))
+ASKED = WithSuffix(f"\n{ASK}{ASK_TYPE['multiple choice']}")
+SEED_BENCH = Changed(Changed(ROWS, OptionsFrom("negative_answers")), ASKED)
+SEED_BENCH_TEST = Changed(Changed(replace(ROWS, split="test"), OptionsFrom("negative_answers")), ASKED)
+
 PAPER = paper(
     TextModel("Qwen/Qwen2.5-VL-7B-Instruct", max_prompt_tokens=16384, gradient_checkpointing=True),
     SEED_BENCH,
@@ -146,6 +150,7 @@ RECIPE = Recipe(
     assumptions={
         "tiny.references": "every 2 updates by 0.975: the copy lags by the same share of a run as in the paper's",
         "paper.rewards.consistency.margin": "0, as in the script for SEED-Bench-R1; the code's default is 0.01",
+        "paper.data": "as after `git clone` of the hub's TencentARC/SEED-Bench-R1, its media unpacked beside the file",
         "paper.steps": "6,000 rows, 4 a step",
     },
 )

@@ -40,7 +40,7 @@ TEMPORAL = Reward("temporal", BeatsAuxiliary("shuffled", factor=0.8, bonus=0.3),
 LENGTH = Reward("length", LengthWindow("accuracy", low=320, high=512, bonus=0.2), scope="group")
 WITH_SHUFFLED = WithAuxiliary("shuffled", shuffle_frames)
 
-ASK = " Think aloud before you answer, as a person who ponders it and checks each step: inside <think> </think>. "
+ASK = "Think aloud before you answer, as a person who ponders it and checks each step: inside <think> </think>. "
 ASK_TYPE = {
     "multiple choice": "Then give the letter of the one right option, and nothing else, inside <answer> </answer>.",
     "numerical": "Then give the number (like 42 or 3.14) inside <answer> </answer>.",

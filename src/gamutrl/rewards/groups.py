@@ -125,10 +125,13 @@ class BeatsAuxiliary:
 
     def __call__(self, batch: Batch, context: Context) -> Tensor:
         other = context.auxiliary[self.auxiliary]
+        other_S = context.reward(other, self.base)
+        if len(other_S):
+            context.metrics[f"{self.auxiliary}/{self.base}"] = float(other_S.nanmean())
         return beats_auxiliary_bonus(
             context.reward(batch, self.base),
             batch.group_R,
-            context.reward(other, self.base),
+            other_S,
             other.group_R,
             factor=self.factor,
             bonus=self.bonus,

@@ -41,11 +41,15 @@ class WithAuxiliary:
         seeds = torch.randint(2**31, (len(with_kind),), generator=generator).tolist()
         changed = [self.change(batch.prompts[p], seed) for p, seed in zip(with_kind, seeds)]
         policy: Policy = context.models[stage.trains]
-        size = max(1, int(stage.group_size * self.share))
         seed = int(generator.initial_seed())
+        size = self.beside(stage.group_size)
         other = policy.rollout(changed, size, stage.environment, stage.sampling, seed=seed)
         # A policy may leave out prompts that are too long, so prompts are known by themselves, not by their place.
         group_of = {id(prompt): p for prompt, p in zip(changed, with_kind)}
         groups = torch.tensor([group_of[id(prompt)] for prompt in other.prompts], dtype=torch.long)
         context.auxiliary[self.name] = replace(other, group_R=groups[other.prompt_R])
         return batch
+
+    def beside(self, group_size: int) -> int:
+        """The size of a changed group."""
+        return max(1, int(group_size * self.share))

@@ -97,6 +97,15 @@ class RL:
         if doubled := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"Two rewards are called {', '.join(sorted(doubled))}: give each its own name.")
 
+    @property
+    def rollouts_per_step(self) -> int:
+        """How many rollouts a step samples, at most, for one draw: what a comparison at equal cost counts.
+
+        A `rollout` hook that samples more than it hands on to be trained says how many by `beside(group_size)`.
+        """
+        beside = self.rollout.beside(self.group_size) if hasattr(self.rollout, "beside") else 0
+        return self.prompts_per_step * (self.group_size + beside)
+
     # -- the loop -------------------------------------------------------------------------------------------------
 
     def run(self, session: Session) -> None:
