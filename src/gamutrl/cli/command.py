@@ -6,6 +6,7 @@ Nothing here, and nothing at the top of a verb's module, imports PyTorch: `gamut
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 import sys
 import traceback
@@ -125,6 +126,8 @@ def split_overrides(argv: Sequence[str], known: set[str] | None) -> tuple[list[s
         if not name.startswith("--") or name in known:
             left.append(word)
             continue
+        if "." not in name and (close := difflib.get_close_matches(name, known, n=1, cutoff=0.75)):
+            raise UsageError(f"There is no option {name}; did you mean {close[0]}?")
         if not equals:
             following = next(words, None)
             if following is None or (following.startswith("--") and len(following) > 2):

@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gamutrl.cli.errors import UsageError
-from gamutrl.cli.presets import add_data_options, check_data_options, sources_of
+from gamutrl.cli.presets import (
+    about_of,
+    add_data_options,
+    check_data_options,
+    find_preset,
+    find_recipe,
+    free_folder,
+    sources_of,
+)
 
 if TYPE_CHECKING:
     from gamutrl.training.preset import Preset
@@ -62,19 +70,21 @@ def add_verbs(verbs: Any) -> None:
 
 def arms(args: argparse.Namespace) -> dict[str, Preset]:
     """Each system's preset under equal conditions."""
-    from gamutrl.recipes.recipe import load
     from gamutrl.training.config import override
 
     if len(set(args.systems)) < 2:
         raise UsageError("Name at least two different systems to compare.")
-    task = load(args.task or args.systems[0]).preset(args.preset)
+    task = find_preset(find_recipe(args.task or args.systems[0]), args.preset)
     if args.model:
         task = task.with_model(args.model)
     if args.data:
         task = task.with_data(*sources_of(args))
     if args.steps:
         task = task.with_steps(args.steps)
-    found = {name: under_equal_conditions(load(name).preset(args.preset), task) for name in dict.fromkeys(args.systems)}
+    found = {
+        name: under_equal_conditions(find_preset(find_recipe(name), args.preset), task)
+        for name in dict.fromkeys(args.systems)
+    }
     for path, text in args.overrides:
         found = {name: override(preset, path, text) for name, preset in found.items()}
     return found
@@ -105,7 +115,6 @@ def under_equal_conditions(preset: Preset, task: Preset) -> Preset:
 
 
 def _compare(args: argparse.Namespace) -> None:
-    from gamutrl.cli.presets import free_folder
     from gamutrl.report import write_report
     from gamutrl.report.comparison import collect, write_comparison, write_evidence
 
@@ -133,7 +142,6 @@ def _compare(args: argparse.Namespace) -> None:
 def _finish(preset: Preset, folder: Path, name: str, preset_name: str, seed: int) -> None:
     """One run of the comparison, unless it is there: begun anew or gone on with."""
     from gamutrl import api
-    from gamutrl.recipes.recipe import load
     from gamutrl.training.run import CONFIG, SUMMARY, read_config
     from gamutrl.training.watchers import Bar
 
@@ -148,15 +156,7 @@ def _finish(preset: Preset, folder: Path, name: str, preset_name: str, seed: int
             raise UsageError(f"{folder} holds a run with other settings; name another --out.")
         api.resume(folder, watchers=[Bar()])
         return
-    recipe = load(name)
-    about = {
-        "system": name,
-        "preset": preset_name,
-        "variant": "default",
-        "title": recipe.title,
-        "arxiv": recipe.arxiv,
-        "change": recipe.change,
-    }
+    about = about_of(find_recipe(name), name, preset_name)
     api.train(preset, folder, seed=seed, watchers=[Bar()], about=about)
 
 

@@ -103,7 +103,7 @@ def _rewards(preset: Preset, found: dict[str, Any]) -> Iterator[str]:
         texts = [evaluation.answer_format.format(answer=prompt.answer) for prompt in prompts]
         value_R = score_texts(reward, prompts, texts)
         told = "does not apply to any" if bool(value_R.isnan().all()) else f"{float(value_R.nanmean()):.3f}"
-        yield f"    {name}/{reward.name} × {reward.weight:g}: {told}"
+        yield f"    {name}/{reward.name} (weight {reward.weight:g}): {told}"
 
 
 def _model(preset: Preset, found: dict[str, Any]) -> Iterator[str]:
@@ -131,19 +131,17 @@ def _model(preset: Preset, found: dict[str, Any]) -> Iterator[str]:
     limit = model.max_prompt_tokens
     if limit is not None and lengths and max(lengths) > limit and model.on_long_prompt == "fail":
         raise ValueError(
-            f"A prompt has {max(lengths)} tokens, over model.max_prompt_tokens {limit}: raise it, or leave such rows out "
-            "with --model.on_long_prompt drop."
+            f"A prompt has {max(lengths)} tokens, over model.max_prompt_tokens {limit}: raise it, or leave such "
+            "rows out with --model.on_long_prompt drop."
         )
 
 
 def _prompt_lengths(model: Any, inner: Any, prompts: list[Prompt]) -> Iterator[int]:
-    from gamutrl import zoo
     from gamutrl.policies import loading
     from gamutrl.policies.families import Backbone
     from gamutrl.policies.segments import Segments
 
-    name = str(zoo.path(model.name)) if model.name in zoo.available() else model.name
-    segments = Segments(loading._processor(name, inner.config.model_type), Backbone(inner))
+    segments = Segments(loading._processor(model.place, inner.config.model_type), Backbone(inner))
     for prompt in prompts:
         yield len(segments.prompt(prompt.messages))
 

@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gamutrl.cli.errors import UsageError
-from gamutrl.cli.presets import add_data_options, check_data_options, sources_of, with_rewards
+from gamutrl.cli.presets import (
+    add_data_options,
+    check_data_options,
+    find_preset,
+    find_recipe,
+    sources_of,
+    with_rewards,
+)
 
 if TYPE_CHECKING:
     from gamutrl.training.preset import Preset
@@ -70,7 +77,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     measured = {
         "model": outcome.measured,
         "best constant answer": constant,
-        "commonest answer a question": text_only(evaluation, context),
+        "from the question alone": text_only(evaluation, context),
     }
     if args.out:
         write_outcome(outcome, Path(args.out), "eval", evaluation.samples)
@@ -88,7 +95,6 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 
 def _preset_of(args: argparse.Namespace) -> Preset:
-    from gamutrl.recipes.recipe import load
     from gamutrl.training.config import override
     from gamutrl.training.run import CONFIG, read_config
 
@@ -101,10 +107,10 @@ def _preset_of(args: argparse.Namespace) -> Preset:
         preset = preset.with_model(str(folder / "model"))
         if args.system:
             preset = dataclasses.replace(
-                preset, evaluation=load(args.system).preset(args.preset, args.variant).evaluation
+                preset, evaluation=find_preset(find_recipe(args.system), args.preset, args.variant).evaluation
             )
     elif args.system:
-        preset = load(args.system).preset(args.preset, args.variant).with_model(args.target)
+        preset = find_preset(find_recipe(args.system), args.preset, args.variant).with_model(args.target)
     else:
         raise UsageError(
             f"{args.target} is no run directory; say whose evaluation to use with --system (`gamut list` shows all)."
@@ -145,6 +151,6 @@ def _print(outcome: Any, measured: dict[str, Any], answer: str) -> None:
     console.print(table)
     for name, value in outcome.others.items():
         console.print(f"{escape(name)}: {value:.3f}")
-    top = ", ".join(f"{escape(repr(text))} × {count}" for text, count in list(outcome.answers.items())[:6])
+    top = ", ".join(f"{escape(repr(text[:30]))} × {count}" for text, count in list(outcome.answers.items())[:6])
     console.print(f"commonest answers: {top}")
     console.print(f"best constant answer: {escape(answer)}")

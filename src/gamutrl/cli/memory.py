@@ -33,11 +33,9 @@ def skeleton(model: TextModel) -> Any:
     import torch
     from transformers import AutoConfig, AutoModelForImageTextToText
 
-    from gamutrl import zoo
     from gamutrl.policies import loading
 
-    name = str(zoo.path(model.name)) if model.name in zoo.available() else model.name
-    config = AutoConfig.from_pretrained(name)
+    config = AutoConfig.from_pretrained(model.place)
     device = loading._device(model.device)
     with torch.device("meta"):
         module: Any = AutoModelForImageTextToText.from_config(config, dtype=loading._dtype(model.dtype, device))

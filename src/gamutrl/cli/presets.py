@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from gamutrl.cli.errors import UsageError
 
 if TYPE_CHECKING:
     from gamutrl.core import Source
+    from gamutrl.recipes.recipe import Recipe
     from gamutrl.training.preset import Preset
 
 
@@ -127,14 +129,10 @@ def check_data_options(args: argparse.Namespace) -> None:
 
 def preset_of(args: argparse.Namespace) -> tuple[Preset, dict[str, Any], list[str]]:
     """The preset that a command line asks for, what it is of, and the packages outside of gamutrl that it names."""
-    from gamutrl.recipes.recipe import load
     from gamutrl.training.config import override
 
-    recipe = load(args.system)
-    try:
-        preset = recipe.preset(args.preset, args.variant)
-    except KeyError as error:
-        raise UsageError(error.args[0]) from error
+    recipe = find_recipe(args.system)
+    preset = find_preset(recipe, args.preset, args.variant)
     if args.model:
         preset = preset.with_model(args.model)
     check_data_options(args)
@@ -149,15 +147,45 @@ def preset_of(args: argparse.Namespace) -> tuple[Preset, dict[str, Any], list[st
         preset = with_last_rl(preset, reward_timeout=args.reward_timeout)
     for path, text in args.overrides:
         preset = override(preset, path, text)
-    about = {
-        "system": args.system,
-        "preset": args.preset,
-        "variant": args.variant,
+    about = about_of(recipe, args.system, args.preset, args.variant)
+    if args.reward or args.metric:
+        about["rewards"] = [_absolute(name) for name in (*args.reward, args.metric) if name and ":" in name]
+    return preset, about, allowed
+
+
+def find_recipe(slug: str) -> Recipe:
+    """A recipe by its name; a wrong one is a wrong usage, with the nearest name."""
+    from gamutrl.recipes.recipe import load
+
+    try:
+        return load(slug)
+    except KeyError as error:
+        raise UsageError(error.args[0]) from error
+
+
+def find_preset(recipe: Recipe, name: str, variant: Any = "default") -> Preset:
+    """A preset of a recipe; a variant that it does not have is a wrong usage."""
+    try:
+        return recipe.preset(name, variant)
+    except KeyError as error:
+        raise UsageError(error.args[0]) from error
+
+
+def about_of(recipe: Recipe, slug: str, preset: str, variant: str = "default") -> dict[str, Any]:
+    """What a run is of, for its `config.json` and its report."""
+    return {
+        "system": slug,
+        "preset": preset,
+        "variant": variant,
         "title": recipe.title,
         "arxiv": recipe.arxiv,
         "change": recipe.change,
     }
-    return preset, about, allowed
+
+
+def _absolute(where: str) -> str:
+    source, _, name = where.rpartition(":")
+    return f"{Path(source).resolve()}:{name}" if source.endswith(".py") else where
 
 
 def with_rewards(preset: Preset, named: Sequence[str], metric: str | None) -> tuple[Preset, list[str]]:
@@ -214,13 +242,31 @@ def free_folder(name: str, root: str = "runs") -> Path:
 
 
 def settable(preset: Preset) -> list[tuple[str, str]]:
-    """Every field that an override can set, with its value, in the preset's order."""
+    """Every field that an override can set and that a user may want to, with its value, in the preset's order."""
     from gamutrl.training.config import paths
 
-    return [(path, shown(value)) for path, value in paths(preset).items() if is_settable(value)]
+    found = []
+    for path, value in paths(preset).items():
+        if is_settable(preset, path, value) and not _INNER.search(path):
+            found.append((path.removeprefix("stages."), shown(value)))  # A stage's name stands for itself.
+    return found
 
 
-def is_settable(value: Any) -> bool:
+_INNER = re.compile(
+    r"(^stages\.\w+|^evaluation)\.(rewards\.[^.]+|others\.[^.]+|metric)\.(name|scope|differentiable|score\..*)$"
+)
+"""What a reward is made of, but for its weight."""
+
+
+def is_settable(preset: Preset, path: str, value: Any) -> bool:
+    """Whether a field can be given as text."""
+    from gamutrl.training.config import ConfigError, override
+
+    if value == ():
+        try:
+            override(preset, path, "x")
+        except ConfigError as error:
+            return "cannot be set" not in str(error)
     if isinstance(value, tuple):
         return all(isinstance(item, str | int | float) for item in value)
     return value is None or isinstance(value, bool | int | float | str)

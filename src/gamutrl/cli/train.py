@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gamutrl.cli.errors import UsageError
-from gamutrl.cli.presets import add_preset_options, free_folder, preset_of, settable
+from gamutrl.cli.presets import about_of, add_preset_options, find_recipe, free_folder, preset_of, settable
 
 if TYPE_CHECKING:
     from gamutrl.training.preset import Preset
@@ -115,49 +116,66 @@ def _train(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
 
 def _demo(args: argparse.Namespace) -> int:
-    from gamutrl.recipes.recipe import load
-
-    recipe = load("visual-rft")
-    about = {
-        "system": "visual-rft",
-        "preset": "tiny",
-        "variant": "default",
-        "title": recipe.title,
-        "arxiv": recipe.arxiv,
-        "change": recipe.change,
-    }
-    _run(recipe.tiny, Path(args.out) if args.out else free_folder("demo"), about, args.seed, [], [])
+    recipe = find_recipe("visual-rft")
+    folder = Path(args.out) if args.out else free_folder("demo")
+    _run(recipe.tiny, folder, about_of(recipe, "visual-rft", "tiny"), args.seed, [], [])
     return 0
 
 
 def _resume(args: argparse.Namespace) -> int:
     from gamutrl import api
     from gamutrl.rewards.users import load
-    from gamutrl.training.run import SUMMARY, read_config
+    from gamutrl.training.config import ConfigError
+    from gamutrl.training.run import CONFIG, SUMMARY, read_config
 
     folder = Path(args.folder)
-    allowed = [*args.allow, *(load(where).__module__.split(".")[0] for where in args.reward)]
-    _, config = read_config(folder, allowed)
     if (folder / SUMMARY).exists():
         print(f"{folder} is finished already; `gamut report {folder}` writes its report again.", file=sys.stderr)
         return 0
+    allowed = [*args.allow, *(load(where).__module__.split(".")[0] for where in args.reward)]
+    try:
+        _, config = read_config(folder, allowed)
+    except ConfigError as error:
+        # A configuration from elsewhere must not run code by itself: whoever trusts it says so.
+        named = (
+            json.loads((folder / CONFIG).read_text())["about"].get("rewards") if (folder / CONFIG).exists() else None
+        )
+        if not named or args.reward:
+            raise
+        options = " ".join(f"--reward {where}" for where in named)
+        raise UsageError(
+            f"This run has rewards of your own. If you trust them: gamut resume {folder} {options}"
+        ) from error
     show_result(api.resume(folder, watchers=_watchers(args.track, folder, config), allowed=allowed))
     return 0
 
 
 def _run(preset: Preset, folder: Path, about: dict[str, Any], seed: int, track: list[str], allowed: list[str]) -> Run:
     from gamutrl import api
+    from gamutrl.training.run import CONFIG
 
     print(f"Training {about['system']} ({about['preset']}) in {folder}", file=sys.stderr)
+    is_new = not (folder / CONFIG).exists()
     watchers = _watchers(track, folder, about)
-    run = api.train(preset, folder, seed=seed, watchers=watchers, about=about, allowed=allowed)
+    try:
+        run = api.train(preset, folder, seed=seed, watchers=watchers, about=about, allowed=allowed)
+    except Exception:
+        if is_new and {file.name for file in folder.glob("*")} == {
+            CONFIG
+        }:  # It failed before there was anything to keep.
+            (folder / CONFIG).unlink()
+            folder.rmdir()
+        raise
     show_result(run)
     return run
 
 
 def _watchers(track: list[str], folder: Path, config: dict[str, Any]) -> list[Watcher]:
+    from transformers.utils import logging
+
     from gamutrl.training.watchers import Bar, tracker
 
+    logging.disable_progress_bar()  # One bar at a time: ours.
     return [Bar(), *(tracker(name, folder, config) for name in track)]
 
 
@@ -182,7 +200,7 @@ def show_result(run: Run) -> None:
         ("before", summary["before"]),
         ("after", summary["after"]),
         ("best constant answer", summary["constant"]),
-        ("commonest answer a question", summary["text_only"]),
+        ("from the question alone", summary["text_only"]),
     ):
         style = "bold" if label == "after" else ""
         table.add_row(

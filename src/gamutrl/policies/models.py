@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ class TextModel:
     """Any image-text-to-text model: one of the zoo (`vlm-tiny`), a folder, or a hub id.
 
     lora: train an adapter (its reference is the adapter switched off); None trains the weights themselves. freeze: parts
-    that stay as they are ("vision", "connector"). max_prompt_tokens: longer prompts are an error, or are left out
-    (`on_long_prompt`); never are they cut. dtype, device: "auto" takes what the machine is good at.
+    that stay as they are ("vision", "connector"). max_prompt_tokens: longer prompts are an error, or are left
+    out (`on_long_prompt`); never are they cut. dtype, device: "auto" takes what the machine is good at.
     """
 
     name: str = "vlm-tiny"
@@ -37,13 +38,30 @@ class TextModel:
     on_long_prompt: Literal["fail", "drop"] = "fail"
     gradient_checkpointing: bool = False
 
-    def load(self) -> TextPolicy:
-        """The policy. A packaged model's name wins over a folder of that name."""
+    @property
+    def place(self) -> str:
+        """Its folder or hub id; a packaged model's name wins over a folder of that name.
+
+        Raises ValueError for a name that can be neither, before the hub is asked.
+        """
         from gamutrl import zoo
+
+        if self.name in zoo.available():
+            return str(zoo.path(self.name))
+        if "/" not in self.name and not Path(self.name).is_dir():
+            packaged = ", ".join(zoo.available()) or "none; `gamut zoo build vlm-tiny` makes one"
+            raise ValueError(
+                f"There is no model {self.name!r}: it is no packaged model (there are: {packaged}) and no folder; "
+                "a model of the hub is named owner/name."
+            )
+        return self.name
+
+    def load(self) -> TextPolicy:
+        """The policy, ready to act and to train."""
         from gamutrl.policies.text import TextPolicy
 
         return TextPolicy.load(
-            str(zoo.path(self.name)) if self.name in zoo.available() else self.name,
+            self.place,
             lora=self.lora,
             freeze=self.freeze,
             dtype=self.dtype,

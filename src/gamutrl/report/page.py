@@ -37,10 +37,11 @@ def write_report(folder: Path | str, out: Path | str | None = None) -> Path:
     return write(html, Path(out) if out is not None else folder / "report.html")
 
 
-def write(html: str, file: Path) -> Path:
-    """Write a page whole or not at all."""
+def write(content: str, file: Path) -> Path:
+    """Write a text whole or not at all."""
     draft = file.with_name(f".{file.name}.draft")
-    draft.write_text(html, encoding="utf-8")
+    # Half surrogates, which a model's bytes may decode to, have no UTF-8.
+    draft.write_bytes(content.encode("utf-8", "replace"))
     os.replace(draft, file)
     return file
 

@@ -77,7 +77,7 @@ def render(folder: Path) -> str:
     """The page of a run directory."""
     history = History.read(folder)
     pictures = Pictures(folder)
-    about = dict(history.config.get("about") or {})
+    about = {"title": "", "change": "", "preset": "", "variant": "default", **(history.config.get("about") or {})}
     moments = [_moment(sample, pictures) for sample in _by_step(history.samples)]
     pairs = _pairs(history, pictures)
     return fill(

@@ -173,7 +173,7 @@ def _read(text: str, kind: Any, path: str) -> Any:
             if str(option) == text:
                 return option
         raise ConfigError(f"--{path}: choose one of {', '.join(map(str, options))}, not {text!r}.")
-    if origin is tuple:
+    if origin is tuple and not (options and typing.get_origin(options[0]) is tuple):
         items = [item.strip() for item in text.split(",") if item.strip()]
         return tuple(_read(item, options[0] if options else str, path) for item in items)
     if kind is bool:

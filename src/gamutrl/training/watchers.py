@@ -27,6 +27,7 @@ class Bar:
             TextColumn("left"),
             TimeRemainingColumn(),
             console=self.console,
+            disable=not self.console.is_terminal,
         )
         self.task: Any = None
         self.started = False

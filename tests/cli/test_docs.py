@@ -1,0 +1,70 @@
+"""What README and docs say is what the code does."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import gamutrl
+from gamutrl.cli.catalogue import catalogue
+from gamutrl.cli.command import _options_of, build_parser, split_overrides
+from gamutrl.cli.docs import recipes_page, with_catalogue
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMANDS = [
+    (page.name, line.strip().split("   #")[0].split(" # ")[0].strip())
+    for page in PAGES
+    for line in page.read_text().splitlines()
+    if re.match(r"    gamut ", line)
+]
+
+
+def test_the_catalogue_is_current():
+    entries = catalogue()
+    readme = (ROOT / "README.md").read_text()
+    assert with_catalogue(readme, entries) == readme, "run `make docs`"
+    assert recipes_page(entries) == (ROOT / "docs" / "recipes.md").read_text(), "run `make docs`"
+
+
+@pytest.mark.parametrize(("page", "command"), COMMANDS)
+def test_every_command_that_is_shown_is_one_that_can_be_given(page, command):
+    words = shlex.split(command)[1:]
+    if words[0] == "fidelity" or words == ["--help"]:
+        return
+    parser = build_parser()
+    left, overrides = split_overrides(words, _options_of(parser, words))
+    if "--help" in left:
+        left.remove("--help")
+    args = parser.parse_args(left)
+    assert isinstance(args, argparse.Namespace)
+    system = getattr(args, "system", None)
+    if overrides and system:
+        from gamutrl.cli.presets import preset_of
+        from gamutrl.training.config import override
+
+        args.overrides, args.model, args.reward = [], None, []
+        preset, _, _ = preset_of(args)
+        for path, text in overrides:
+            if "rewards.score" not in path:  # A reward of the reader's own.
+                override(preset, path, text)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_in_the_docs_parses_and_names_what_there_is(page):
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "gamutrl":
+                assert hasattr(gamutrl, node.attr), node.attr
+
+
+def test_links_between_pages_lead_somewhere():
+    for page in PAGES:
+        for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            if not link.startswith("http"):
+                assert (page.parent / link).exists(), f"{page.name}: {link}"

@@ -1,0 +1,101 @@
+"""From words to a preset."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+
+from gamutrl.cli.command import build_parser, split_overrides
+from gamutrl.cli.compare import under_equal_conditions
+from gamutrl.cli.presets import free_folder, preset_of, settable, with_rewards
+from gamutrl.recipes.recipe import load
+from gamutrl.training.config import override, paths
+
+
+def asked(*words: str) -> argparse.Namespace:
+    left, overrides = split_overrides(
+        ["train", *words], {"--steps", "--model", "--data", "--columns", "--held-out", "--metric", "--reward"}
+    )
+    args = build_parser().parse_args(left)
+    args.overrides = overrides
+    return args
+
+
+def test_without_options_it_is_the_recipes_own():
+    preset, about, allowed = preset_of(asked("visual-rft"))
+    assert preset == load("visual-rft").tiny
+    assert about["system"] == "visual-rft"
+    assert allowed == []
+
+
+def test_options_and_fields_change_it():
+    preset, _, _ = preset_of(asked("visual-rft", "--steps", "7", "--model", "owner/name", "--rl.optimizer.lr", "3e-6"))
+    assert preset.stages[-1].steps == 7
+    assert preset.model.name == "owner/name"
+    assert preset.stages[-1].optimizer.lr == 3e-6
+    assert load("visual-rft").tiny.stages[-1].steps != 7
+
+
+def test_rows_of_ones_own_go_to_every_stage_and_to_the_evaluation(tmp_path):
+    preset, _, _ = preset_of(
+        asked("grpo", "--data", "rows.parquet", "--columns", "prompt=q,answer=a", "--held-out", "50")
+    )
+    train, test = preset.stages[-1].data, preset.evaluation.data
+    assert (train.path, train.split, train.held_out) == ("rows.parquet", "train", 50)
+    assert (test.path, test.split) == ("rows.parquet", "test")
+    assert train.columns.prompt == "q"
+
+
+def test_a_reward_of_ones_own_replaces_the_recipes_and_is_measured(tmp_path):
+    file = tmp_path / "own_reward.py"
+    file.write_text("def score(rollouts):\n    return [1.0 for _ in rollouts]\n")
+    preset, allowed = with_rewards(load("grpo").tiny, [f"{file}:score", "format"], None)
+    assert [reward.name for reward in preset.stages[-1].rewards] == ["score", "format"]
+    assert preset.evaluation.metric.name == "score"
+    assert allowed == ["own_reward"]
+
+
+def test_a_metric_can_be_chosen_apart_from_the_rewards():
+    preset, _ = with_rewards(load("grpo").tiny, ["format"], "accuracy")
+    assert [reward.name for reward in preset.stages[-1].rewards] == ["format"]
+    assert preset.evaluation.metric.name == "accuracy"
+
+
+@pytest.mark.parametrize("name", ["tiny", "paper"])
+def test_every_field_that_help_lists_can_be_set_to_its_own_value(name):
+    preset = load("visual-rft").preset(name)
+    values = paths(preset)
+    for path, _ in settable(preset):
+        value = values[path] if path in values else values[f"stages.{path}"]
+        if value is None or value == () or isinstance(value, tuple):
+            continue
+        assert override(preset, path, str(value)) == preset, path
+
+
+def test_in_a_comparison_only_the_last_stage_is_a_systems_own():
+    task, own = load("visual-rft").tiny, load("grpo").tiny
+    equal = under_equal_conditions(own, task)
+    assert equal.model == task.model
+    assert equal.evaluation == task.evaluation
+    assert equal.stages[-1].data == task.stages[-1].data
+    assert equal.stages[-1].rewards == own.stages[-1].rewards
+    sampled = [s.steps * s.prompts_per_step * s.group_size for s in (equal.stages[-1], task.stages[-1])]
+    assert sampled[0] == pytest.approx(sampled[1], rel=0.02)
+
+
+def test_a_comparison_gives_each_system_as_many_rollouts(monkeypatch):
+    import dataclasses
+
+    task = load("visual-rft").tiny
+    last = dataclasses.replace(load("grpo").tiny.stages[-1], group_size=16, prompts_per_step=4)
+    own = dataclasses.replace(load("grpo").tiny, stages=(last,))
+    stage = under_equal_conditions(own, task).stages[-1]
+    given = task.stages[-1]
+    assert stage.steps * 64 == pytest.approx(given.steps * given.prompts_per_step * given.group_size, abs=64)
+
+
+def test_runs_get_the_next_free_folder(tmp_path):
+    assert free_folder("grpo", tmp_path).name == "grpo-001"
+    (tmp_path / "grpo-001").mkdir()
+    assert free_folder("grpo", tmp_path).name == "grpo-002"

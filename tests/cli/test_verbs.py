@@ -1,0 +1,164 @@
+"""Every verb, for real, on a random model of a few thousand parameters."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import SMALL
+
+from gamutrl.cli import main
+
+
+def test_train_leaves_a_whole_run_directory(finished):
+    for name in (
+        "config.json",
+        "metrics.jsonl",
+        "rollouts.jsonl",
+        "summary.json",
+        "report.html",
+        "checkpoints",
+        "model",
+    ):
+        assert (finished / name).exists(), name
+    summary = json.loads((finished / "summary.json").read_text())
+    for part in ("before", "after", "constant"):
+        assert {"metric", "value", "low", "high", "rows"} <= set(summary[part])
+    assert summary["seed"] == 3
+    assert summary["about"]["system"] == "grpo"
+
+
+def test_a_finished_run_is_not_trained_again(finished, capsys):
+    before = (finished / "metrics.jsonl").read_text()
+    assert main(["resume", str(finished)]) == 0
+    assert "finished already" in capsys.readouterr().err
+    assert (finished / "metrics.jsonl").read_text() == before
+
+
+def test_training_into_a_folder_that_holds_a_run_is_refused(finished, model, capsys):
+    assert main(["train", "grpo", "--model", str(model), "--out", str(finished)]) == 2
+    assert "gamut resume" in capsys.readouterr().err
+    assert (finished / "summary.json").exists()
+
+
+def test_a_run_with_a_reward_of_ones_own_goes_on_only_when_told_where_it_is(finished, tmp_path, capsys):
+    import shutil
+
+    run = shutil.copytree(finished, tmp_path / "run")
+    (run / "summary.json").unlink()
+    sys.modules.pop("short_reward", None)
+    assert main(["resume", str(run)]) == 2
+    told = capsys.readouterr().err
+    assert "If you trust them" in told
+    words = told.split("gamut resume ", 1)[1].split()
+    assert main(["resume", *words]) == 0
+    assert (run / "summary.json").exists()
+
+
+def test_eval_measures_the_model_of_a_run(finished, tmp_path, capsys):
+    words = [
+        "eval",
+        str(finished),
+        "--allow",
+        "short_reward",
+        "--metric",
+        "format",
+        "--rows",
+        "3",
+        "--json",
+        "--out",
+        "kept",
+    ]
+    assert main(words) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["model"]["metric"] == "format"
+    assert told["model"]["rows"] == 3
+    assert (tmp_path / "kept" / "evaluation" / "eval.json").exists()
+
+
+def test_report_can_be_written_again(finished, tmp_path, capsys):
+    assert main(["report", str(finished), "--out", "page.html"]) == 0
+    assert "page.html" in capsys.readouterr().out
+    assert "format" in (tmp_path / "page.html").read_text()
+
+
+def test_a_dry_run_checks_everything_and_trains_nothing(model, tmp_path, capsys):
+    assert main(["train", "visual-rft", "--model", str(model), "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    for words in ("rl.optimizer.lr", "✓ configuration", "✓ rows", "✓ rewards", "✓ model", "✓ memory", "tokens", "GiB"):
+        assert words in told
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_dry_run_says_what_is_wrong_with_the_rows(model, tmp_path, capsys):
+    (tmp_path / "rows.jsonl").write_text('{"question": "How many?", "answer": 3}\n' * 20)
+    words = ["train", "grpo", "--model", str(model), "--data", "rows.jsonl", "--columns", "prompt=quest,answer=answer"]
+    assert main([*words, "--dry-run"]) == 1
+    told = " ".join(capsys.readouterr().out.split())
+    assert "✗ rows" in told
+    assert "question" in told
+
+
+def test_a_failure_before_the_first_step_leaves_no_empty_run(tmp_path, capsys):
+    assert main(["train", "grpo", "--model", str(tmp_path / "no-model"), "--out", "run"]) == 1
+    assert "can't be loaded" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_rows_shows_what_a_policy_would_get(tmp_path, capsys):
+    assert main(["rows", "digits", "--task", "sum", "--rows", "2"]) == 0
+    told = capsys.readouterr().out
+    assert "<image 64" in told
+    assert "answer:" in told
+    assert main(["rows", "digits", "--task", "sum", "--rows", "2", "--html", "rows.html"]) == 0
+    assert (tmp_path / "rows.html").read_text().count("<image ") == 2
+
+
+def test_compare_trains_each_system_and_writes_evidence(model, tmp_path, capsys):
+    words = [
+        "compare",
+        "visual-rft",
+        "grpo",
+        "--seeds",
+        "1",
+        "--steps",
+        "1",
+        "--model",
+        str(model),
+        "--out",
+        "both",
+        *SMALL,
+    ]
+    assert main(words) == 0
+    evidence = json.loads((tmp_path / "both" / "evidence" / "visual-rft.json").read_text())
+    assert evidence["baseline"] == "grpo"
+    assert set(evidence["difference"]) >= {"value", "low", "high"}
+    assert evidence["budget"]["rollouts"] == evidence["budget"]["baseline_rollouts"]
+    assert "visual-rft" in (tmp_path / "both" / "report.html").read_text()
+    began = time.perf_counter()
+    assert main(words) == 0  # Finished runs are kept.
+    assert time.perf_counter() - began < 20
+
+
+@pytest.mark.slow
+def test_a_run_that_is_terminated_saves_and_can_be_resumed(model, tmp_path):
+    run = tmp_path / "run"
+    words = ["train", "grpo", "--model", str(model), "--out", str(run), "--steps", "200", *SMALL]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gamutrl.cli", *words], env={**os.environ}, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 300
+    while not ((run / "metrics.jsonl").exists() and (run / "metrics.jsonl").stat().st_size):
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 143
+    assert "gamut resume" in told
+    assert list((run / "checkpoints").glob("stage-*"))
