@@ -11,9 +11,15 @@ Size = Sequence[float]
 """`(width, height)`."""
 
 
-def clipped(box: Box, size: Size) -> list[float]:
-    """The part of a box that lies in the picture; sides may come out reversed where none does."""
-    return [max(0, box[0]), max(0, box[1]), min(size[0], box[2]), min(size[1], box[3])]
+def clipped(box: Box, size: Size, *, to_edge: bool = False) -> list[float]:
+    """The part of a box that lies in the picture; sides come out reversed where none does.
+
+    to_edge: a box beyond the right or lower edge becomes the last pixel there.
+    """
+    x1, y1 = max(0, box[0]), max(0, box[1])
+    if to_edge:
+        x1, y1 = min(x1, size[0] - 1), min(y1, size[1] - 1)
+    return [x1, y1, min(size[0], box[2]), min(size[1], box[3])]
 
 
 def ordered(box: Box) -> list[float]:
@@ -27,9 +33,9 @@ def scaled(box: Box, source: Size, target: Size) -> list[float]:
     return [box[0] * x, box[1] * y, box[2] * x, box[3] * y]
 
 
-def whole(box: Box) -> list[int]:
-    """The box cut to whole pixels."""
-    return [int(side) for side in box]
+def whole(box: Box, *, nearest: bool = False) -> list[int]:
+    """The box in whole pixels, cut off or to the nearest (as pictures are cropped)."""
+    return [round(side) if nearest else int(side) for side in box]
 
 
 def as_fractions(box: Box, size: Size) -> list[float]:

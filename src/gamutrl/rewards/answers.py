@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any, Literal
 
@@ -21,7 +22,10 @@ Compare = Callable[[str, Any], float]
 """`(given, truth) -> value`: how well the answer that was given agrees with the true one."""
 
 MAX_CHARACTERS = 20_000
-"""What costs time beyond its length (ROUGE, edit distance) sees this much of an answer."""
+"""Edit distances see this much of an answer."""
+
+MAX_ROUGE_CHARACTERS = 4_000
+"""ROUGE, which stems every word and compares every pair, sees this much."""
 
 
 def accuracy(
@@ -91,6 +95,27 @@ def edit_similarity(
     return float(distance.normalized_similarity(one, other)) if one or other else both_empty
 
 
+def anls(given: str, truths: Sequence[str], *, threshold: float = 0.5) -> float:
+    """The best edit similarity with any true answer, 0 where the distance reaches `threshold` (Biten et al. 2019)."""
+    best = max((edit_similarity(given, truth, both_empty=1.0) for truth in truths), default=0.0)
+    return best if 1 - best < threshold else 0.0
+
+
+def word_f1(given: str, truth: Any) -> float:
+    """F1 of the words of two texts, each as often as it occurs, case aside."""
+    one, other = (Counter(text.lower().split()) for text in (given, str(truth)))
+    return 2 * (one & other).total() / (one.total() + other.total()) if one or other else 0.0
+
+
+def bleu_1(given: str, truth: Any) -> float:
+    """The share of words said that are true ones, less what exp(1 - true / said) takes where too few are said."""
+    one, other = (Counter(re.sub(r"[\W_]", " ", text.lower()).split()) for text in (given, str(truth)))
+    if not one or not other:
+        return 0.0
+    brevity = math.exp(min(0.0, 1 - other.total() / one.total()))
+    return brevity * (one & other).total() / one.total()
+
+
 def changed_words(before: str, after: str) -> list[str]:
     """The words of `after` that lie between its longest common beginning and then end with `before`."""
     old, new = before.split(), after.split()
@@ -116,7 +141,7 @@ def rouge(
     given: str, truth: Any, *, kinds: tuple[str, ...] = ("rouge1", "rouge2", "rougeL"), stem: bool = True
 ) -> float:
     """The mean F-measure of these kinds of ROUGE (rouge-score), in [0, 1]."""
-    scores = _rouge_scorer(kinds, stem).score(str(truth)[:MAX_CHARACTERS], given[:MAX_CHARACTERS])
+    scores = _rouge_scorer(kinds, stem).score(str(truth)[:MAX_ROUGE_CHARACTERS], given[:MAX_ROUGE_CHARACTERS])
     return sum(scores[kind].fmeasure for kind in kinds) / len(kinds)
 
 

@@ -19,6 +19,16 @@ def repeated_words(text: str, *, n: int = 6) -> float:
     return -repeated_share(list(zip(*(words[i:] for i in range(n)))))
 
 
+def repeated_at_once(items: Sequence[Hashable], *, n: int = 8, whole: bool = True) -> float:
+    """The share of places where n items are followed by the same n items; 0 where there are fewer than 2n.
+
+    whole: only places that have 2n items after them count; otherwise all but the last n (GRIT's words).
+    """
+    places = len(items) - 2 * n + 1 if whole else len(items) - n
+    same = sum(items[i : i + n] == items[i + n : i + 2 * n] for i in range(places))
+    return same / places if places > 0 else 0.0
+
+
 def repeated_boxes(text: str, *, n: int = 6) -> float:
     """Minus the share of a text's boxes (with their labels) that were written before; of words if it has no boxes.
 

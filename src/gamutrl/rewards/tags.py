@@ -28,6 +28,12 @@ def tag_texts(text: str, tag: Tag = "answer", *, multiline: bool = True) -> Iter
 
     multiline: whether an inside may hold a line break.
     """
+    for start, end in tag_spans(text, tag, multiline=multiline):
+        yield text[start:end]
+
+
+def tag_spans(text: str, tag: Tag = "answer", *, multiline: bool = True) -> Iterator[tuple[int, int]]:
+    """Where the insides that `tag_texts` finds begin and end."""
     opening, closing = marks(tag)
     position, end, line_end = 0, -1, -1
     while (start := text.find(opening, position)) >= 0:
@@ -42,8 +48,26 @@ def tag_texts(text: str, tag: Tag = "answer", *, multiline: bool = True) -> Iter
         if not multiline and line_end < end:
             position = start - len(opening) + 1
             continue
-        yield text[start:end]
+        yield start, end
         position = end + len(closing)
+
+
+def without(text: str, tag: Tag, *, multiline: bool = True) -> str:
+    """The text without this tag's blocks, marks included."""
+    opening, closing = marks(tag)
+    kept, position = [], 0
+    for start, end in tag_spans(text, tag, multiline=multiline):
+        kept.append(text[position : start - len(opening)])
+        position = end + len(closing)
+    return "".join([*kept, text[position:]])
+
+
+def innermost(text: str, tag: Tag = "answer") -> str | None:
+    """What stands between the last closing mark and the last opening mark before it; None without such a pair."""
+    opening, closing = marks(tag)
+    head, closed, _ = text.rpartition(closing)
+    _, opened, inside = head.rpartition(opening)
+    return inside if closed and opened else None
 
 
 @overload

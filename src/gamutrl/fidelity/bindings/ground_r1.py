@@ -2,13 +2,85 @@
 
 from __future__ import annotations
 
+import re
+
+import numpy as np
 from torch import Tensor
 
+from gamutrl.environments import crops
+from gamutrl.fidelity import released_agents
 from gamutrl.fidelity.inputs import F64
 from gamutrl.functional import (
     divergences,
+    geometry,
 )
+from gamutrl.rewards import answers, maths, tags
 
 
 def kl_clamped_k3(logp: F64, ref_logp: F64) -> Tensor:
     return divergences.kl_estimate(logp, ref_logp, bound=10)
+
+
+def bbox_adjust(bbox: list[float], input_width: int, input_height: int, width: int, height: int) -> list[float]:
+    x1, y1, x2, y2 = bbox
+    shown = (x1, y1, min(x2, input_width), min(y2, input_height))
+    box = crops.at_least(crops.whole(crops.scaled(shown, (input_width, input_height), (width, height))), 28)
+    return box if crops.elongation(box) < 200 else []
+
+
+NUMBER = r"\s*+\d++(?:\.\d++)?\s*+"
+BOX = rf"\[{NUMBER},{NUMBER},{NUMBER},{NUMBER}\]"
+
+
+def format_reward_all_stage(completion: list[str]) -> float:
+    marks = [mark for tag in ("think", "box") for mark in tags.marks(tag)]
+    looks = [
+        bool(tags.ends_with_answer(turn, BOX, ("think", "box"))) and tags.exactly_once(turn, marks) == 1
+        for turn in completion[:-1]
+    ]
+    ends = [tags.tag_format(turn, once=True, nonempty=True) for turn in completion[-1:]]
+    return 2 * sum([*looks, *ends]) / len(completion) if completion else 0.0
+
+
+def giou_scaled(gt_bbox: list[list[float]], student_bbox: list[list[float]]) -> float:
+    return float(geometry.box_giou(np.ravel(gt_bbox), np.ravel(student_bbox))) + 1
+
+
+def choice_reward(content: str, ground_truth: str) -> float:
+    if answers.same_text(released_agents.ground_r1_letter(content), ground_truth, ignore_case=True):
+        return 1.0
+    found = re.search(r"\b([A-D])\.", content)
+    return float("<answer>" not in content and found is not None and found[1] == ground_truth)
+
+
+def math_reward(content: str, ground_truth: str) -> float:
+    said = tags.tag_text(content, missing="whole")
+    if maths.math_equal(said, ground_truth) or answers.only_letter(said, ground_truth):
+        return 1.0
+    return 0.0 if maths.maths_in(ground_truth) else answers.same_text(said, ground_truth)
+
+
+def ocr_freeform_reward(content: str, ground_truth: str, dataset: str) -> float:
+    said = tags.tag_text(content, missing="whole")
+    if dataset == "flickr30k":
+        return answers.rouge(said, ground_truth)
+    said, asked = said.lower(), ground_truth.lower()
+    return max(answers.word_accuracy(said, asked), answers.word_accuracy(asked, said))
+
+
+def open_ended_reward(content: str, ground_truth: str) -> float:
+    said = tags.tag_text(content, missing="whole").rpartition("<answer>")[2]
+    same = answers.same_text(said, ground_truth, ignore_case=True)
+    return max(same, 0.6 * answers.contains(said, ground_truth, ignore=""))
+
+
+def visual_toolbox_reward(content: str, ground_truth: str) -> float:
+    said, asked = tags.tag_text(content, missing="whole").lower().split(), ground_truth.lower().split()
+    if any(word in "".join(asked[:1]) and said[:1] == [word] for word in ("yes", "no")):
+        return 1.0
+    if (
+        re.match(rf"{re.escape(ground_truth[:1])}\W", tags.tag_text(content, missing="whole"))
+        and len(ground_truth) == 1
+    ):
+        return 1.0
+    return answers.rouge(tags.tag_text(content, missing="whole"), ground_truth)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
+from gamutrl.environments import calls
 from gamutrl.fidelity import compose
 from gamutrl.fidelity.inputs import F32, I64
 from gamutrl.functional import (
     probabilities,
 )
+from gamutrl.rewards import maths, parsing, tags
 
 
 def group_advantage(rewards: F32, num_generations: int) -> Tensor:
@@ -17,3 +21,31 @@ def group_advantage(rewards: F32, num_generations: int) -> Tensor:
 
 def completion_mask(completion_ids: I64, eos: int) -> Tensor:
     return probabilities.mask_until(completion_ids, eos).long()
+
+
+def detect_tool_call(text: str) -> bool:
+    return '"actions"' in (calls.first_group(text) or "")
+
+
+def parse_tool_call(text: str) -> list[dict[str, Any]] | None:
+    found = calls.action_list(text)
+    return found and [{"API_name": call.name, "API_params": call.arguments} for call in found]
+
+
+def format_reward(turns: list[str]) -> float:
+    keys = {"thought", "thoughts", "actions"}
+    values = [parsing.loads(calls.first_group(turn) or "") for turn in turns]
+    return sum(isinstance(value, dict) and bool(keys & value.keys()) for value in values) / max(len(turns), 1)
+
+
+def format_reward_single(text: str) -> float:
+    return float("Terminate" in text)
+
+
+def accuracy_reward(turns: list[str], solution: str) -> float:
+    if maths.math_equal(turns[-1], solution):
+        return 1.0
+    found = calls.action_list(turns[-1])
+    said = str(found[0].arguments.get("ans", turns[-1])) if found else turns[-1]
+    asked = tags.tag_text(solution, missing="whole")
+    return float(said == asked or bool(maths.math_equal(said, asked)))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from torch import Tensor
 
-from gamutrl.fidelity import compose
+from gamutrl.environments import crops, search
+from gamutrl.fidelity import compose, released_agents
 from gamutrl.fidelity.inputs import F32, F64
+from gamutrl.rewards import answers, tags
 
 
 def kl_penalty(log_probs: F32, ref_log_probs: F32, kl_penalty: str) -> Tensor:
@@ -30,3 +34,45 @@ def policy_loss(
         "clipfrac_lower": answer["capped"],
         "ppo_kl": answer["kl"],
     }
+
+
+def mcts_ucb_score(child_value: float, child_visits: int, parent_visits: int, c_puct: float) -> float:
+    return search.upper_confidence(child_value, child_visits, parent_visits, exploration=c_puct)
+
+
+def point_crop_box(point: list[int], width: int, height: int, offset: int) -> list[float]:
+    return crops.around(point, offset, (width, height))
+
+
+def _overall(accuracy: float, layout: float, weight: float = 0.5) -> dict[str, float]:
+    return {"overall": weight * accuracy + (1 - weight) * layout, "format": layout, "accuracy": accuracy}
+
+
+def _answer(text: str) -> str:
+    return tags.tag_text(text, multiline=False, missing="whole")
+
+
+def point_in_bbox_grounded(predict_str: str, ground_truth: str) -> dict[str, float]:
+    accuracy = released_agents.vigorl_point_in_box(_answer(predict_str), ground_truth)
+    return _overall(accuracy, released_agents.vigorl_layout(predict_str, point=True))
+
+
+def string_match_grounded(predict_str: str, ground_truth: str) -> dict[str, float]:
+    said = re.sub(r"^[A-Za-z][.)]\s*+", "", _answer(predict_str))
+    accuracy = answers.same_text(said.lower(), ground_truth)
+    return _overall(accuracy, released_agents.vigorl_layout(predict_str))
+
+
+def web_action_grounded(predict_str: str, ground_truth: str) -> dict[str, float]:
+    accuracy = released_agents.vigorl_web_action(_answer(predict_str), ground_truth)
+    return _overall(accuracy, released_agents.vigorl_layout(predict_str, answered=False))
+
+
+def point_in_bbox_multicrop(predict_str: str, ground_truth: str) -> dict[str, float]:
+    accuracy = released_agents.vigorl_point_in_box(_answer(predict_str), ground_truth)
+    return _overall(accuracy, released_agents.vigorl_turns(predict_str, point=True), 0.6)
+
+
+def string_match_multiturn(predict_str: str, ground_truth: str) -> dict[str, float]:
+    accuracy = answers.accuracy(predict_str.lower(), ground_truth.lower(), compare=answers.same_text, missing="whole")
+    return _overall(accuracy, released_agents.vigorl_turns(predict_str), 0.6)

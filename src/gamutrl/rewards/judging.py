@@ -1,0 +1,37 @@
+"""What a judge's reply says: verdicts and grades, read from free text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from gamutrl.rewards.answers import to_number
+from gamutrl.rewards.tags import Tag, tag_text
+
+
+def verdict(reply: str, *, after: str = "Judgement:", yes: str = "1") -> bool:
+    """Whether `yes` occurs after the last marker; a reply without the marker must be `yes` and nothing else."""
+    _, marker, rest = reply.rpartition(after)
+    return yes in rest if marker else reply.strip() == yes
+
+
+def true_or_false(reply: str, *, after: str = "## Equivalence Judgement") -> bool | None:
+    """The one of "true" and "false" that occurs after the last marker, case aside; None if both or neither do."""
+    rest = reply.rpartition(after)[2].lower()
+    true, false = "true" in rest, "false" in rest
+    return true if true != false else None
+
+
+def tagged_verdict(
+    reply: str, tag: Tag = "judge", *, yes: Sequence[str] = ("true", "True"), no: Sequence[str] = ("false", "False")
+) -> bool | None:
+    """Whether the tag holds a word for yes or, failing that, one for no; None if it holds neither."""
+    inside = tag_text(reply, tag, missing="empty")
+    return True if any(word in inside for word in yes) else False if any(word in inside for word in no) else None
+
+
+def grade_after(reply: str, word: str = "score", *, within: int = 5) -> float | None:
+    """The number in the few characters after the last `word`; letters and marks between them are left out."""
+    plain = re.sub(r"[^\w\s.]", "", reply.lower())
+    _, found, rest = plain.rpartition(word)
+    return to_number(re.sub(r"[^0-9.]", "", rest[:within])) if found else None
