@@ -24,8 +24,8 @@ class Lora:
 class TextModel:
     """Any image-text-to-text model: one of the zoo (`vlm-tiny`), a folder, or a hub id.
 
-    lora: train an adapter (its reference is the adapter switched off); None trains the weights themselves. freeze: parts
-    that stay as they are ("vision", "connector"). max_prompt_tokens: longer prompts are an error, or are left
+    lora: train an adapter (its reference is the adapter switched off); None trains the weights themselves. freeze:
+    parts that stay as they are ("vision", "connector"). max_prompt_tokens: longer prompts are an error, or are left
     out (`on_long_prompt`); never are they cut. dtype, device: "auto" takes what the machine is good at.
     """
 
