@@ -99,3 +99,11 @@ def test_runs_get_the_next_free_folder(tmp_path):
     assert free_folder("grpo", tmp_path).name == "grpo-001"
     (tmp_path / "grpo-001").mkdir()
     assert free_folder("grpo", tmp_path).name == "grpo-002"
+
+
+def test_readers_that_the_evaluation_asks_come_along():
+    task, own = load("visionary-r1").tiny, load("grpo").tiny
+
+    equal = under_equal_conditions(own, task)
+
+    assert dict(equal.responders) == dict(task.responders)

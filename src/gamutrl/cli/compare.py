@@ -93,7 +93,8 @@ def arms(args: argparse.Namespace) -> dict[str, Preset]:
 def under_equal_conditions(preset: Preset, task: Preset) -> Preset:
     """A preset on another's model, rows, evaluation and earlier stages, for as many rollouts in its last stage.
 
-    What stays its own is its last stage: rewards, advantage, objective, hooks and their settings.
+    What stays its own is its last stage: rewards, advantage, objective, hooks and their settings. Judges and readers
+    that the other's evaluation asks come along.
     """
     from gamutrl.training.preset import replace_field
 
@@ -110,6 +111,8 @@ def under_equal_conditions(preset: Preset, task: Preset) -> Preset:
         model=task.model,
         stages=(*task.stages[:-1], own),
         evaluation=task.evaluation,
+        models=tuple({**dict(task.models), **dict(preset.models)}.items()),
+        responders=tuple({**dict(task.responders), **dict(preset.responders)}.items()),
         save_every=task.save_every,
     )
 
