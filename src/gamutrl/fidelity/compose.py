@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from gamutrl.fidelity.inputs import gradient
-from gamutrl.functional import advantages, denoising, divergences, objectives, ratios, sampling, selection, shaping
+from gamutrl.functional import advantages, denoising, divergences, objectives, ratios, sampling, selection
 from gamutrl.functional.groups import consecutive
 from gamutrl.functional.weights import action_weights, masked_mean, weighted_total
+from gamutrl.rewards.groups import beats_auxiliary_bonus, length_window_bonus
 
 
 def grouped(reward_R: Tensor, size: int, **options: Any) -> Tensor:
@@ -64,14 +65,14 @@ def verl_loss(
     ratio = ratios.log_ratio(logp, old)
     terms = objectives.clipped_surrogate(ratio, advantage, low, high, cap=cap)
     held = objectives.clipped_actions(ratio, advantage, low, high, cap=cap or math.inf)
-    aggregation: dict[str, Any] = {
+    aggregations: dict[str, dict[str, Any]] = {
         "token-mean": {"over": "token", "eps": 1e-8},
         "seq-mean-token-sum": {"constant": 1},
         "seq-mean-token-sum-norm": {"constant": mask.shape[1], "total": 1},
         "seq-mean-token-mean": {"eps": 1e-8},
-    }[mode]
+    }
     return {
-        "loss": weighted_total(terms, action_weights(mask, **aggregation)),
+        "loss": weighted_total(terms, action_weights(mask, **aggregations[mode])),
         "clipped": masked_mean((held.low | held.high).to(logp), mask, eps=1e-8),
         "capped": masked_mean(held.cap.to(logp), mask, eps=1e-8),
         "kl": masked_mean(-ratio, mask, eps=1e-8),
@@ -101,13 +102,15 @@ def shaped_group(
     weight: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Video-R1's line for one group: a bonus for order, a bonus for the length of right answers, then the advantage."""
-    reward_RK = reward_RK.clone()
-    right_R = reward_RK[:, 0] > 0.1
-    if shuffled_accuracy is not None and reward_RK[:, 0].mean() >= 0.8 * shuffled_accuracy.mean():
-        reward_RK[:, 0] += 0.3 * right_R
+    group_R = torch.zeros(len(reward_RK), dtype=torch.long)
+    accuracy_R = reward_RK[:, 0]
+    if shuffled_accuracy is not None:
+        other = torch.zeros(len(shuffled_accuracy), dtype=torch.long)
+        accuracy_R = accuracy_R + beats_auxiliary_bonus(accuracy_R, group_R, shuffled_accuracy, other)
+    reward_RK = torch.cat([accuracy_R[:, None], reward_RK[:, 1:]], 1)
     reward_R = reward_RK.sum(1) if weight is None else reward_RK @ weight
-    if window is not None and right_R.sum() > 1:
-        reward_R = reward_R + 0.2 * (right_R & shaping.in_window(length_R, *window))
+    if window is not None:
+        reward_R = reward_R + length_window_bonus(accuracy_R, length_R, group_R, low=window[0], high=window[1])
     return {"rewards": reward_R, "advantages": grouped(reward_R, len(reward_R))}
 
 
@@ -141,6 +144,15 @@ def denoising_gains(predicted: Tensor, reference: Tensor, target: Tensor, beta: 
     return chosen, rejected
 
 
+def drawn(step: sampling.Transition, noise: Tensor | None, recorded: Tensor | None) -> Tensor:
+    """The recorded next latent, or the one that the noise draws."""
+    if recorded is not None:
+        return recorded
+    if noise is None:
+        raise ValueError("A step needs noise to draw its next latent with, or the recorded one.")
+    return step.draw(noise)
+
+
 def flow_step(
     sigmas: Tensor,
     index_N: Tensor,
@@ -154,7 +166,7 @@ def flow_step(
     """Flow-GRPO's scheduler step with a level for each row: drawn with the noise, or replayed."""
     sigma, sigma_next = sigmas[index_N], sigmas[index_N + 1]
     step = sampling.flow_sde(x, velocity, sigma, sigma_next, eta, kind, sigma_one=sigmas[1])
-    prev = step.draw(noise) if prev is None else prev  # type: ignore[arg-type]
+    prev = drawn(step, noise, prev)
     sqrt_dt = (sigma - sigma_next).sqrt()
     return {
         "prev_sample": prev,
@@ -177,7 +189,7 @@ def dance_step(
     noise: Tensor | None,
     prev: Tensor | None,
     form: Any = "density",
-    drawn: bool = True,
+    noisy: bool = True,
 ) -> dict[str, Any]:
     """DanceGRPO's step: with the score's correction or without, drawn, replayed, or (grpo False) its mean."""
     sigmas = sampling.shifted_sigmas(steps, shift)
@@ -188,8 +200,7 @@ def dance_step(
     answer: dict[str, Any] = {"pred_original_sample": step.clean, "sigma": sigma, "sigma_next": sigma_next}
     if not grpo:
         return {"prev_sample": step.mean, **answer}
-    if prev is None:
-        prev = step.draw(noise) if drawn else step.mean  # type: ignore[arg-type]
+    prev = drawn(step, noise, prev if noisy or prev is not None else step.mean)
     return {"prev_sample": prev, "log_prob": sampling.gaussian_logp(prev, step.mean, step.std, form), **answer}
 
 

@@ -1,9 +1,8 @@
-"""What lengths and repetition do to a reward, and coefficients that move during training."""
+"""What lengths do to a reward, and coefficients that move during training."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -22,26 +21,6 @@ def soft_overlong(length_R: Tensor, limit: int, buffer: int, penalty: float = 1.
         return torch.where(length_R > limit, -penalty, 0.0)
     over_R = ((length_R - (limit - buffer)) / buffer * penalty).clamp(min=0)
     return -over_R.clamp(max=penalty) if floored else -over_R
-
-
-def cosine_by_length(
-    length_R: Tensor, limit: int, at_zero_R: Tensor, at_limit_R: Tensor, *, clamped: bool = True
-) -> Tensor:
-    """Half a cosine from one value at length 0 to another at the limit, `[R]` (arXiv 2502.03373).
-
-    clamped: it stays there beyond the limit, and does not come back.
-    """
-    progress_R = length_R / limit
-    progress_R = progress_R.clamp(max=1) if clamped else progress_R
-    return at_limit_R + (at_zero_R - at_limit_R) * (1 + torch.cos(math.pi * progress_R)) / 2
-
-
-def repetition(items: Sequence[object], n: int) -> float:
-    """1 - distinct n-grams / n-grams, 0 for fewer than n items (arXiv 2502.03373)."""
-    total = len(items) - n + 1
-    if total <= 0:
-        return 0.0
-    return 1 - len({tuple(items[i : i + n]) for i in range(total)}) / total
 
 
 def length_rank(length_R: Tensor, correct_R: Tensor) -> Tensor:
@@ -70,11 +49,6 @@ def difficulty_weight(correct_R: Tensor, group_R: Tensor, scale: float = 1.0) ->
     """4 · scale · d (1 - d), d the share of a group's rollouts that are right, `[R]` (Observe-R1, arXiv 2505.12432)."""
     share_R = group_mean(correct_R.to(torch.get_default_dtype()), group_R)
     return 4 * scale * share_R * (1 - share_R)
-
-
-def in_window(length_R: Tensor, low: int, high: int) -> Tensor:
-    """Whether a length lies in [low, high], bool `[R]`."""
-    return (length_R >= low) & (length_R <= high)
 
 
 def adapted_coefficient(value: float, current: float, target: float, pace: float) -> float:

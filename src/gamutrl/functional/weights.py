@@ -59,9 +59,9 @@ def _units(mask_NT: Tensor, over: Literal["token", "sequence"] | Tensor) -> tupl
         if over == "token":
             return length_N1.sum().expand_as(mask_NT), 1, 1
         return length_N1.expand_as(mask_NT), len(mask_NT), int((length_N1 > 0).sum())
-    labels_NT = over[:, None].expand_as(mask_NT) if over.dim() == 1 else over
-    if labels_NT.shape != mask_NT.shape:
+    if over.shape not in (mask_NT.shape, mask_NT.shape[:1]):
         raise ValueError(f"Labels of units must be [N] or [N, T] = {list(mask_NT.shape)}, not {list(over.shape)}.")
+    labels_NT = over[:, None].expand_as(mask_NT) if over.dim() == 1 else over
     labels, unit_NT = torch.unique(labels_NT, return_inverse=True)
     count_U = mask_NT.new_zeros(len(labels)).index_add(0, unit_NT.flatten(), mask_NT.flatten())
     return count_U[unit_NT], len(labels), int((count_U > 0).sum())

@@ -28,7 +28,7 @@ def ddim_step_with_logprob(
 ) -> dict[str, Tensor]:
     alpha, alpha_next = compose.ddim_levels(scheduler, timestep, clamped=True)
     step = compose.ddim_step(scheduler, sample, model_output, alpha, alpha_next, eta)
-    prev_sample = step.draw(noise) if prev_sample is None else prev_sample
+    prev_sample = compose.drawn(step, noise, prev_sample)
     return {
         "prev_sample": prev_sample,
         "log_prob": sampling.gaussian_logp(prev_sample, step.mean, step.std),

@@ -23,7 +23,7 @@ def flow_sde_step(
     x: F64, v: F64, sigmas: F64, index: int, eta: float, noise: F64, prev_sample: F64
 ) -> dict[str, Tensor]:
     step = sampling.flow_sde(x, v, sigmas[index], sigmas[index + 1], eta, sigma_one=sigmas[1])
-    prev_sample = step.draw(noise) if prev_sample is None else prev_sample
+    prev_sample = compose.drawn(step, noise, prev_sample)
     logp = sampling.gaussian_logp(prev_sample, step.mean, step.std)
     return {"prev_sample": prev_sample, "pred_x0": step.clean, "log_prob": logp}
 

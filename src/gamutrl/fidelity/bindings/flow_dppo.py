@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gamutrl.fidelity import compose
 from gamutrl.fidelity.inputs import F64, Labels, Leaf64, gradient
 from gamutrl.functional import advantages as adv
 from gamutrl.functional import (
@@ -73,7 +74,7 @@ def sde_kernel_step(
 ) -> dict[str, Any]:
     name: Any = {"dance": "constant", "cps": "preserving"}.get(kind, kind)
     step = sampling.flow_sde(x, v, sigma, sigma_next, eta, name)
-    prev_sample = step.draw(noise) if prev_sample is None else prev_sample
+    prev_sample = compose.drawn(step, noise, prev_sample)
     form: Any = "square" if kind == "cps" else "density"
     logp = sampling.gaussian_logp(prev_sample, step.mean, step.std, form) if eta >= 1e-7 else None
     return {"prev_sample": prev_sample, "log_prob": logp, "prev_mean": step.mean}

@@ -44,7 +44,7 @@ def guard_loss(
     rationorm: bool,
 ) -> dict[str, Any]:
     ratio = ratios.log_ratio(log_prob, old_log_prob)
-    scale = 1.0
+    scale: Tensor | float = 1.0
     if rationorm:
         std = sqrt_dt.mean() * std_dev_t.mean()
         ratio = ratios.normalized_log_ratio(ratio, prev_sample_mean, old_prev_sample_mean, std, shared_drift=True)

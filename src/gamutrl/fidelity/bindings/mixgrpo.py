@@ -41,7 +41,7 @@ def dance_grpo_step(
         noise,
         prev_sample,
         "exponent",
-        drawn=sde_solver,
+        noisy=sde_solver,
     )
     return {name: value for name, value in answer.items() if not name.startswith("sigma")}
 
@@ -62,8 +62,7 @@ def flow_grpo_step(
     step = sampling.flow_sde(latents, model_output, sigma, sigma_next, eta, sigma_one=sigmas[1])
     if prev_sample is None and deterministic:
         prev_sample = sampling.flow_sde(latents, model_output, sigma, sigma_next, 0.0).mean
-    elif prev_sample is None:
-        prev_sample = step.draw(noise)
+    prev_sample = compose.drawn(step, noise, prev_sample)
     return {
         "prev_sample": prev_sample,
         "pred_original_sample": step.clean,
@@ -105,6 +104,9 @@ def multi_reward_advantage(
 
 
 def flash_post_schedule(steps: int, shift: float, window: list[int], ratio: float) -> dict[str, Any]:
-    sigmas, post = windows.regridded(steps, window[-1], ratio)
-    sigmas = sampling.shift_time(sigmas, shift)
-    return {"sigma_schedule": sigmas, "num_steps": len(sigmas) - 1, "num_post_steps": post}
+    levels, post = windows.regridded(steps, window[-1], ratio)
+    return {
+        "sigma_schedule": sampling.shift_time(levels, shift),
+        "num_steps": len(levels) - 1,
+        "num_post_steps": post,
+    }

@@ -45,8 +45,9 @@ def rloo_advantages(
     reward = adv.weighted_sum(rewards_per_func, reward_weights)
     if reward_clip_range is not None:
         reward = reward.clamp(*reward_clip_range)
-    if beta:
-        reward = reward - beta * ((old_per_token_logps - ref_per_token_logps) * completion_mask).sum(1)
+    if old_per_token_logps is not None and ref_per_token_logps is not None and completion_mask is not None:
+        kl = divergences.kl_estimate(old_per_token_logps, ref_per_token_logps, "k1")
+        reward = reward - beta * preference.sequence_logp(kl, completion_mask)
     groups = consecutive(len(reward), num_generations)
     return adv.leave_one_out(reward, groups, whiten=normalize_advantages)
 
@@ -322,7 +323,7 @@ def _dpo(
     use_weighting: bool = False,
 ) -> dict[str, Any]:
     both = torch.minimum(chosen_mask.sum(1), rejected_mask.sum(1))
-    cut = {"shared_length_M": both, "tail": ld_alpha}
+    cut: Any = {"shared_length_M": both, "tail": ld_alpha}
     policy_c, policy_r, ref_c, ref_r = (
         preference.sequence_logp(logps, mask, **cut)
         for logps, mask in (

@@ -47,8 +47,8 @@ def spm_criterion(
     in_batch_negatives: bool,
 ) -> Tensor:
     text, image_0, image_1 = (features / features.norm(dim=-1, keepdim=True) for features in (text, image_0, image_1))
-    scores = [logit_scale * (text * image).sum(1) for image in (image_0, image_1)]
-    losses = preference.soft_pair_cross_entropy(*scores, label_0, label_1)
+    first, second = (logit_scale * (text * image).sum(1) for image in (image_0, image_1))
+    losses = preference.soft_pair_cross_entropy(first, second, label_0, label_1)
     if in_batch_negatives:
         own = [-preference.own_text_logp(image, text, logit_scale) for image in (image_0, image_1)]
         losses = (losses + label_0 * own[0] + label_1 * own[1]) / 2

@@ -30,8 +30,6 @@ def total_reward(response: str, answer: str) -> dict[str, float]:
 
 
 def verl_accuracy_reward(predict: str, ground_truth: str) -> float:
-    first, last = (
-        grading.same_answer(grading.boxed(predict, first=at_first) or "None", ground_truth)
-        for at_first in (True, False)
-    )
+    said = [grading.boxed(predict, first=at_first) or "None" for at_first in (True, False)]
+    first, last = (grading.same_answer(one, ground_truth) for one in said)
     return 0.75 * (first and last) - 0.25 * (not first and not last)

@@ -19,7 +19,7 @@ def grpo_advantage_and_loss(
     completion_mask: F64,
     beta: float,
 ) -> dict[str, Any]:
-    bound = {"bound": 10}
+    bound: Any = {"bound": 10}
     answer = compose.on_policy(
         rewards, num_generations, per_token_logps, ref_per_token_logps, completion_mask, beta, kl=bound
     )
