@@ -9,6 +9,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from difflib import SequenceMatcher
 from functools import cache, partial
 from typing import Any, Literal
 
@@ -76,6 +77,13 @@ def same_text(given: str, truth: Any, *, ignore_case: bool = False, ignore: str 
     return float(_plain(given, ignore_case, ignore) == _plain(str(truth), ignore_case, ignore))
 
 
+def same_word_or_number(given: str, truth: Any) -> float:
+    """1 if the texts are equal, case, blanks and the answer's final dots aside, or one spells the other's number."""
+    one, other = given.strip().rstrip(".").lower(), str(truth).strip().lower()
+    values = [_SPOKEN.get(text, to_number(text)) for text in (one, other)]
+    return float(one == other or (None not in values and values[0] == values[1]))
+
+
 def contains(given: str, truth: Any, *, either: bool = False, ignore: str = " _", empty: bool = False) -> float:
     """1 if the answer contains the truth (or, `either`, the truth the answer), case and `ignore` aside.
 
@@ -105,6 +113,27 @@ def word_f1(given: str, truth: Any) -> float:
     """F1 of the words of two texts, each as often as it occurs, case aside."""
     one, other = (Counter(text.lower().split()) for text in (given, str(truth)))
     return 2 * (one & other).total() / (one.total() + other.total()) if one or other else 0.0
+
+
+def soft_jaccard(given: str, truth: Any, *, alike: float = 0.8, words: int = 100) -> float:
+    """Words in common over words in all; words that are at least `alike` (difflib's ratio) count for that ratio.
+
+    Of long texts the first so many different words count. Source: CoRL (2505.17534).
+    """
+    one, other = (list(dict.fromkeys(text.lower().split()))[:words] for text in (given, str(truth)))
+    common = sum(word in other for word in one)
+    left, free = [word for word in one if word not in other], [word for word in other if word not in one]
+    shared = float(common)
+    for word in left:
+        best = max(free, key=lambda free_word: _ratio(word, free_word), default=None)
+        if best is not None and _ratio(word, best) >= alike:
+            shared += _ratio(word, best)
+            free.remove(best)
+    return shared / (len(one) + len(other) - shared) if shared else 0.0
+
+
+def _ratio(one: str, other: str) -> float:
+    return SequenceMatcher(None, one[:50], other[:50], autojunk=False).ratio()
 
 
 def bleu_1(given: str, truth: Any) -> float:
@@ -289,6 +318,16 @@ def choice_in(text: str, letters: str = "ABCDEFGH") -> str | None:
         return bare
     match = re.search(rf"(?<![A-Za-z])[{re.escape(letters)}](?![A-Za-z])", text)
     return match[0] if match else None
+
+
+def choice_or_text(text: str, question: str, letters: str = "ABCDEFGH") -> str | None:
+    """The letter that an answer names, or that of the option (`B. a blue bus`, one a line) whose text it is."""
+    options = {
+        line.strip()[2:].strip().lower(): line.strip()[0]
+        for line in question.splitlines()
+        if line.strip()[:1] in letters and line.strip()[1:2] in tuple(".):")
+    }
+    return options.get(text.strip().rstrip(".").lower()) or choice_in(text, letters)
 
 
 def first_letter(text: str, letters: str = "ABCDEFG", *, drop: tuple[str, ...] = ()) -> str:

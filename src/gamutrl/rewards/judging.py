@@ -35,3 +35,9 @@ def grade_after(reply: str, word: str = "score", *, within: int = 5) -> float | 
     plain = re.sub(r"[^\w\s.]", "", reply.lower())
     _, found, rest = plain.rpartition(word)
     return to_number(re.sub(r"[^0-9.]", "", rest[:within])) if found else None
+
+
+def labelled_score(reply: str, label: str, digits: str = "0-9") -> float | None:
+    """The number that follows a label ("Final Score:"), if its first digit is one of these; None without one."""
+    found = re.search(rf"{re.escape(label)}\s*+([{digits}](?:\.\d{{1,18}})?)", reply)
+    return float(found[1]) if found else None

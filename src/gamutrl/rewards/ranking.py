@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import torch
 from torch import Tensor
@@ -46,6 +48,18 @@ def ranking_fidelity(score_R: Tensor, truth_R: Tensor, group_R: Tensor, *, eps: 
     if len(first_G) < 2:
         return torch.full_like(total_R, math.nan).float()
     return (total_R / other_RG.sum(1).clamp(min=1)).float()
+
+
+def pairs_of(rank: Sequence[float]) -> list[tuple[int, int]]:
+    """The pairs (better, worse) of a ranking whose best is 1, in order; ties make none (ReFL, 2304.05977)."""
+    pairs = ((i, j) if rank[i] < rank[j] else (j, i) for i, j in combinations(range(len(rank)), 2))
+    return [(i, j) for i, j in pairs if rank[i] != rank[j]]
+
+
+def ranks(score: Sequence[float]) -> list[int]:
+    """The place of each score, the highest first, from 1; equal ones in their order."""
+    place = {i: rank for rank, i in enumerate(sorted(range(len(score)), key=lambda i: -score[i]), 1)}
+    return [place[i] for i in range(len(score))]
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from gamutrl.fidelity import compose
 from gamutrl.fidelity.inputs import F32, F64, I64, Labels, Leaf64, gradient
+from gamutrl.functional import advantages as adv
 from gamutrl.functional import (
     divergences,
 )
+from gamutrl.functional.groups import group_variance
+from gamutrl.rewards import judging, ocr, tags
 
 
 def per_prompt_advantage(rewards: F64, prompts: Labels, type: str, global_std: bool) -> Tensor:
@@ -51,3 +55,36 @@ def grpo_kl_loss(
         "grad_log_prob": gradient(loss, log_prob),
         "grad_prev_sample_mean": gradient(loss, prev_sample_mean),
     }
+
+
+def multi_score(
+    weights: dict[str, float],
+    scores: dict[str, list[float]],
+    rewards: list[float] | None = None,
+    strict: list[float] | None = None,
+) -> dict[str, Any]:
+    table = torch.tensor([scores[name] for name in weights], dtype=torch.float64).T
+    total = adv.weighted_sum(table, torch.tensor(list(weights.values()), dtype=torch.float64))
+    more = {} if rewards is None else {"accuracy": rewards, "strict_accuracy": strict}
+    return {**scores, **more, "avg": total}
+
+
+def ocr_reward(prompts: list[str], ocr_results: list[Any]) -> list[float]:
+    targets = [ocr.quoted(prompt) for prompt in prompts]
+    read = [None if result == "ERROR" else result for result in ocr_results]
+    return [ocr.rendered_text(lines, target) for lines, target in zip(read, targets)]
+
+
+def qwenvl_score_parser(texts: list[str]) -> list[float]:
+    inside = [tags.tag_text(text, "Score", missing="empty", strip=False) for text in texts]
+    return [int(score) / 5 if score.isdecimal() else 0.0 for score in inside]
+
+
+def unifiedreward_score_parser(texts: list[str]) -> list[float]:
+    return [(judging.labelled_score(text, "Final Score:", "1-5") or 0.0) / 5 for text in texts]
+
+
+def zero_std_ratio(prompts: Labels, rewards: F64) -> list[Tensor]:
+    first = torch.tensor([int((prompts == label).nonzero()[0]) for label in prompts.unique()])
+    deviation = group_variance(rewards, prompts, unbiased=False)[first].sqrt()
+    return [(deviation == 0).double().mean(), deviation.mean()]

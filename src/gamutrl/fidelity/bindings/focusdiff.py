@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import statistics
+
 import torch
 from torch import Tensor
 
@@ -11,6 +14,7 @@ from gamutrl.functional import (
     denoising,
     probabilities,
 )
+from gamutrl.rewards import alignment
 
 
 def pair_advantages(rewards: F64, group_size: int, paired: bool) -> Tensor:
@@ -35,3 +39,22 @@ def cfg_token_logps(hidden_cond: F64, hidden_uncond: F64, img_ids: I64, guidance
     logits = denoising.guide(hidden_cond, hidden_uncond, guidance_scale, "divided")
     first = logits.shape[1] - img_ids.shape[1] - 1
     return probabilities.selective_log_softmax(logits[:, first:-1], img_ids)
+
+
+def yes_no_reward(logits: F64, vocab: dict[str, int]) -> Tensor:
+    yes, no = ([vocab[word] for word in words] for words in (("yes", "Yes", "YES"), ("no", "No", "NO")))
+    return alignment.yes_probability(logits, yes, no).round(decimals=4)
+
+
+BUCKETS = {"style_tone": "style", **{name: name for name in ("overall", "color", "counting", "position", "text")}}
+
+
+def paircomp_scores(scores: list[list[float]], categories: list[str]) -> dict[str, dict[str, list[float]]]:
+    def bucket(word: str) -> dict[str, list[float]]:
+        mine = [row for row, category in zip(scores, categories) if word in category.lower()]
+        return {
+            "arithmetic": [statistics.fmean(row) for row in mine],
+            "geometric": [math.prod(row) ** (1 / len(row)) for row in mine],
+        }
+
+    return {name: bucket(word) for name, word in BUCKETS.items()}

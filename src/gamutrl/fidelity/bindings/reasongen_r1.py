@@ -9,8 +9,11 @@ from torch import Tensor
 from gamutrl.fidelity import compose
 from gamutrl.fidelity.inputs import F32, F64, Labels, Leaf64, gradient
 from gamutrl.functional import (
+    probabilities,
     selection,
 )
+from gamutrl.functional.weights import masked_mean
+from gamutrl.rewards import grading
 
 
 def grpo_outcome_advantage(token_level_rewards: F32, mask: F32, index: Labels) -> Tensor:
@@ -34,3 +37,12 @@ def policy_loss(log_prob: Leaf64, old_log_prob: F64, advantages: F64, mask: F64,
 def group_filter(uids: Labels, rewards: F32) -> dict[str, Any]:
     kept = selection.informative(rewards, uids)
     return {"kept_rows": kept.nonzero().flatten(), "num_prompts_kept": len(uids[kept].unique())}
+
+
+def boxed_judge_reward(texts: list[str], paired: bool = False) -> list[float]:
+    replies = [grading.boxed(text) for text in texts]
+    return [float(reply == number) for reply in replies for number in (("1", "2") if paired else ("1",))]
+
+
+def masked_entropy(logits: F64, mask: F64) -> Tensor:
+    return masked_mean(probabilities.entropy(logits), mask, eps=1e-8)

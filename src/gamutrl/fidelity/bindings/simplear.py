@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from gamutrl.fidelity import compose
+from gamutrl.fidelity import compose, released_generation
 from gamutrl.fidelity.inputs import F64, Leaf64, gradient
 from gamutrl.functional import advantages as adv
+from gamutrl.rewards import alignment
 
 
 def group_advantages(rewards_per_func: F64, reward_weights: F64, num_generations: int) -> Tensor:
@@ -26,3 +27,12 @@ def grpo_loss(
         logps, advantages, mask, old=old_logps, ref=ref_logps, beta=beta, low=epsilon, over="token"
     )
     return {"loss": loss, "grad_logps": gradient(loss, logps)}
+
+
+def clip_reward(image_features: F64, text_features: F64) -> Tensor:
+    return alignment.cosine(image_features, text_features)
+
+
+def clip_text_from_prompt(caption: str) -> dict[str, str]:
+    prompt = f"<|t2i|>A photo of {caption}<|soi|>"
+    return {"prompt": prompt, "clip_text": released_generation.simplear_caption(prompt)}
