@@ -106,6 +106,11 @@ def weighted_mean(parts: Sequence[tuple[float, float]]) -> float:
     return sum(value * weight for value, weight in parts) / total if total else 0.0
 
 
+def discounted_mean(values: Sequence[float], gamma: float = 0.9) -> float:
+    """The mean of a trajectory's rewards, each weighing gamma times the one before it (MetaSpatial); 0 without any."""
+    return weighted_mean([(value, gamma**i) for i, value in enumerate(values)])
+
+
 def reweighted(rewards: Sequence[Reward], **weights: float) -> tuple[Reward, ...]:
     """The same rewards with other weights, by name."""
     unknown = set(weights) - {reward.name for reward in rewards}

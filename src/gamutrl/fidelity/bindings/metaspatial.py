@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
+from gamutrl.environments import rooms
 from gamutrl.fidelity import compose
 from gamutrl.fidelity.inputs import F32, F64, Labels
+from gamutrl.rewards import combine, parsing, tags
 
 
 def group_advantage(scores: F32, group_ids: Labels) -> Tensor:
@@ -19,3 +23,56 @@ def low_var_kl(logps: F64, ref_logps: F64) -> Tensor:
 def ppo_clip_loss(logps: F64, old_logps: F64, advantages: F64, mask: F64, cliprange: float) -> dict[str, Tensor]:
     answer = compose.verl_loss(logps, old_logps, advantages, mask, cliprange)
     return {"pg_loss": answer["loss"], "clipfrac": answer["clipped"], "ppo_kl": answer["kl"]}
+
+
+def placement_box(
+    preposition: str,
+    room: list[float],
+    a_angle: float,
+    a_size: list[float],
+    b_angle: float,
+    b_id: str,
+    b_position: list[float],
+    b_size: list[float],
+    is_adjacent: bool,
+    is_on_floor: bool,
+) -> list[float]:
+    thing = rooms.Thing("a", tuple(a_size), None, a_angle, is_on_floor)  # type: ignore[arg-type]
+    other = rooms.Thing(b_id, tuple(b_size), tuple(b_position), b_angle)  # type: ignore[arg-type]
+    ranges = rooms.allowed(thing, other, preposition, is_adjacent, tuple(room), margin=0.5)  # type: ignore[arg-type]
+    return [end for pair in ranges for end in pair]
+
+
+def physics_ratios(objects: list[dict[str, Any]], room: dict[str, float]) -> dict[str, float]:
+    size = (room["x"], room["y"], room["z"])
+    movable = [rooms.thing_of(entry) for entry in objects]
+    everything = [*movable, *rooms.shell(size)]
+    by_name = {thing.name: thing for thing in everything}
+    placed = [rooms.is_placed(thing, by_name, size, margin=0.5) for thing in movable]
+    return {
+        "collision_ratio": rooms.collision_ratio(everything),
+        "constraint_ratio": placed.count(False) / len(placed),
+    }
+
+
+def format_reward(text: str, num_objects: int) -> float:
+    if not tags.tag_format(text, strip=True):
+        return 0.0
+    layout = parsing.loads(tags.tag_text(text, missing="empty"))
+    return 0.1 if not isinstance(layout, list | dict | str) else 0.5 if len(layout) != num_objects else 1.0
+
+
+def total_reward(
+    text: str, num_objects: int, judge: list[float] | float, collision_ratio: float, constraint_ratio: float
+) -> float:
+    layout = format_reward(text, num_objects)
+    grades = sum(int(grade) for grade in judge) if isinstance(judge, list) else judge
+    if layout < 1 or grades == 0:
+        return 0.5 * layout
+    if grades == 10:  # Released: its mark of a failed judge, and also five ones and a six.
+        return 0.5 * layout + 0.2
+    return grades / 50 + 0.5 * layout - 0.2 * collision_ratio - 0.2 * constraint_ratio
+
+
+def discounted_turn_reward(rewards: list[float]) -> float:
+    return combine.discounted_mean(rewards)
