@@ -95,7 +95,7 @@ RECIPE = Recipe(
         "tiny.kl": "0.01: a small model forgets its layout sooner; the report's formula has no KL",
         "paper.responders": "the reward model is asked at an endpoint that answers a conversation with its score",
         "paper.data": "prompts and mixture are not published; one file of problem, answer, image",
-        "paper.sampling, steps, batch": "not published",
+        "paper.sampling": "not published, nor are the number of steps and the batch",
         "paper.model.freeze": "the vision encoder; the report's best model trained the adapter alone",
     },
 )
