@@ -13,6 +13,7 @@ from by_hand import Scripted, answered, clip, groups_of, random_model, shades_of
 from gamutrl.core import Context, Prompt
 from gamutrl.functional.advantages import group_normalize
 from gamutrl.recipes.deepvideo_r1 import RECIPE, RegressedAdvantage, SecondTry
+from gamutrl.rewards.base import Reward, per_rollout
 from gamutrl.rewards.table import score
 from gamutrl.training.config import from_json, to_json
 
@@ -160,8 +161,21 @@ def test_presets_are_written_and_read_back_equal(preset):
     assert from_json(to_json(preset)) == preset
 
 
-def test_two_steps_on_a_random_model(tmp_path):
-    _, lines = short_run(RECIPE.tiny, tmp_path / "run", random_model(tmp_path / "model"))
-    assert [line["step"] for line in lines] == [0, 1]
+def even(text: str) -> float:
+    """A reward that even a random model sometimes earns."""
+    return float(len(text) % 2 == 0)
+
+
+def test_three_steps_on_a_random_model(tmp_path):
+    _, lines = short_run(
+        RECIPE.tiny,
+        tmp_path / "run",
+        random_model(tmp_path / "model"),
+        steps=3,
+        rewards=(Reward("even", per_rollout(even)),),
+        rollout=SecondTry(tolerance=0.0, tries=2),
+    )
+    assert lines[0]["second/hinted"] == lines[0]["second/noisy"] == 0
+    assert sum(line["second/hinted"] + line["second/noisy"] for line in lines[1:]) > 0
     assert all(math.isfinite(line["loss"]) for line in lines)
-    assert "ratio/mean" in lines[0]
+    assert lines[0]["ratio/mean"] == pytest.approx(1, abs=0.5)
