@@ -1,7 +1,7 @@
 """The parts of `vlm-tiny`: an Idefics3 of some three million parameters, its tokenizer and its processor.
 
-64-pixel canvases, 8-pixel patches, 4 × 128 vision layers, a pixel shuffle of 2, so 16 tokens an image; 4 × 192 Llama layers.
-Every image has the same size, so a batch of them is one dense call: the shape that is fastest on a CPU.
+64-pixel canvases, 8-pixel patches, 4 × 128 vision layers, a pixel shuffle of 2, so 16 tokens an image; 4 × 192 Llama
+layers. Every image has the same size, so a batch of them is one dense call: the shape that is fastest on a CPU.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ TAGS = ("<think>", "</think>", "<answer>", "</answer>", "<info>", "</info>", "<|
 """Ordinary tokens, so that they stay in decoded text."""
 
 WORDS = (
-    "the a an of to and in is are it there that this with at least most one two three four five six seven eight nine ten "
-    "exactly only both each all any no not more less than as many same different color colour shape size item items "
-    "object objects block blocks tower box boxes black white grey orange pink touching edge wall base top bottom side "
-    "corner middle close closely first second third last left right above below under over on next between number "
-    "count how what which where when who why yes no true false find show list describe answer question image picture "
-    "video frame please think step reason reply has have contains smaller larger small big medium attached made up "
-    "can you do does be was were will would should I we they he she its their from for by or if then so but because"
+    "the a an of to and in is are it there that this with at least most one two three four five six seven eight "
+    "nine ten exactly only both each all any no not more less than as many same different color colour shape size "
+    "item items object objects block blocks tower box boxes black white grey orange pink touching edge wall base "
+    "top bottom side corner middle close closely first second third last left right above below under over on "
+    "next between number count how what which where when who why yes no true false find show list describe answer "
+    "question image picture video frame please think step reason reply has have contains smaller larger small big "
+    "medium attached made up can you do does be was were will would should I we they he she its their from for by "
+    "or if then so but because"
 )
 """Common words that the worlds do not use, so that a user's own questions stay short in tokens."""
 

@@ -1,7 +1,8 @@
 """Training examples as dense tensors: several dialogues about one picture share its tokens.
 
-A row is `[<|user|> picture tokens | question 1, reply 1 | question 2, reply 2 | …]`; a dialogue sees the picture and itself, and its
-positions continue from the picture. Each reads exactly as the chat template and processor would write it alone.
+A row is `[<|user|> picture tokens | question 1, reply 1 | question 2, reply 2 | …]`; a dialogue sees the picture and
+itself, and its positions continue from the picture. Each reads exactly as the chat template and processor would write
+it alone.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from gamutrl.zoo.architecture import EOS, IMAGE_TOKENS
 
 @dataclass(frozen=True)
 class Packed:
-    """B rows of length L: `ids_BL`, `position_BL`, `branch_BL` (0: picture, -1: padding), `target_BL` (-100: not trained),
-    `pixels_MCHW` (uint8, all pictures in order)."""
+    """B rows of length L: `ids_BL`, `position_BL`, `branch_BL` (0: picture, -1: padding), `target_BL` (-100: not
+    trained), `pixels_MCHW` (uint8, all pictures in order)."""
 
     ids_BL: Tensor
     position_BL: Tensor
@@ -65,14 +66,14 @@ def pack(examples: list[lessons.Example], tokenizer: PreTrainedTokenizerFast) ->
 class LessonBatches(Dataset[Packed]):
     """Batch k of a run, a function of (seed, k) only.
 
-    Batches come in rounds of `ROUND`: some of single pictures, which share out one pool by length so that little is padding,
-    one of clips, and one of several pictures or of clips in turn.
+    After `reading` batches of dense reading, batches come in rounds of `ROUND`: some of single pictures, which share
+    out one pool by length so that little is padding, one of clips, and one of several pictures or of clips in turn.
     """
 
     ROUND = 8
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, steps: int, seed: int, size: int = 40) -> None:
-        self.tokenizer, self.steps, self.seed, self.size = tokenizer, steps, seed, size
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, steps: int, seed: int, reading: int, size: int = 40) -> None:
+        self.tokenizer, self.steps, self.seed, self.reading, self.size = tokenizer, steps, seed, reading, size
         self.pool: tuple[int, list[lessons.Example]] = (-1, [])
 
     def __len__(self) -> int:
@@ -81,6 +82,8 @@ class LessonBatches(Dataset[Packed]):
     def __getitem__(self, k: int) -> Packed:
         turn, place = divmod(k, self.ROUND)
         seed = self.seed * 1_000_003 + k
+        if k < self.reading:
+            return pack(list(lessons.examples(lessons.FIRST, self.size, seed)), self.tokenizer)
         if place == 5:
             return pack(list(lessons.examples(lessons.CLIPS, self.size // 2, seed)), self.tokenizer)
         if place == 2 and turn % 2:

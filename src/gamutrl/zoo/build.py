@@ -21,17 +21,19 @@ from gamutrl.zoo.train import Plan, train
 
 VISION_STEPS_A_MINUTE = 100
 LANGUAGE_STEPS_A_MINUTE = 50
-"""On two cores of a server of 2021; what `minutes` is turned into steps with, so that a build is a function of its arguments."""
+"""What `minutes` is turned into steps with (two cores), so that a build is a function of its arguments."""
 
 _README = """# vlm-tiny
 
-A vision-language model of {parameters:.1f} million parameters (`Idefics3ForConditionalGeneration`, 64-pixel canvases, 16 tokens an
-image), trained by `gamut zoo build vlm-tiny` on the generated worlds of `gamutrl.data.worlds`, so that reinforcement learning can be
-seen to work within minutes on a CPU. It knows nothing else. Plain questions were taught exactly (*sees*); questions in the
-recipes' forms were taught in styles of unequal worth (*half knows*), which is what a recipe improves.
+A vision-language model of {parameters:.1f} million parameters (`Idefics3ForConditionalGeneration`, 64-pixel canvases,
+16 tokens an image), trained by `gamut zoo build vlm-tiny` on the generated worlds of `gamutrl.data.worlds`, so
+that reinforcement learning can be seen to work within minutes on a CPU. It knows nothing else. Plain questions were
+taught exactly (*sees*); questions in the recipes' forms were taught in styles of unequal worth (*half knows*), which is what a
+recipe improves.
 
-Seed {seed}, {vision_steps} vision steps and {language_steps} language steps, {minutes:.0f} minutes. Measured on {rows} held-out rows a task:
-share of right replies, greedy and for single samples at temperature 1, beside the share of the commonest answer.
+Seed {seed}, {vision_steps} vision steps and {language_steps} language steps (the first {reading_steps} of dense reading),
+{minutes:.0f} minutes. Measured on {rows} held-out rows a task: share of right replies, greedy and for single samples at
+temperature 1, beside the share of the commonest answer. Boxes are right when each has an IoU of at least 0.5.
 
 | | task | greedy | sampled | commonest answer |
 | --- | --- | --- | --- | --- |
@@ -51,8 +53,8 @@ def build(
 ) -> Path:
     """Train a packaged model and write its folder: weights, tokenizer, processor, `card.json`, `README.md`.
 
-    minutes or steps (of the language phase): how long; by default 90 minutes. out: the folder (default: the package's own).
-    work: where checkpoints are kept; a build that was stopped goes on from there. rows: held-out rows a task.
+    minutes or steps (of the language phase): how long; by default 90 minutes. out: the folder (default: the package's
+    own). work: where checkpoints are kept; a build that was stopped goes on from there. rows: held-out rows a task.
     Raises ValueError for a name that no script here builds.
     """
     if name != "vlm-tiny":

@@ -1,8 +1,8 @@
 """What `vlm-tiny` is taught: which tasks, in which forms, and how well each is demonstrated.
 
-Two halves. Plain questions are answered exactly: there the model learns to see. Questions in the recipes' forms are demonstrated
-in styles of unequal worth (boxes right but coarse, answers at once but often wrong, reasoning spelled out and right): there it
-becomes half-competent, so that reinforcement learning has something to choose from.
+Two halves. Plain questions are answered exactly: there the model learns to see. Questions in the recipes' forms are
+demonstrated in styles of unequal worth (boxes right but coarse, answers at once but often wrong, reasoning spelled out
+and right): there it becomes half-competent, so that reinforcement learning has something to choose from.
 """
 
 from __future__ import annotations
@@ -49,6 +49,13 @@ def _lessons(world: ModuleType, weight: float, styles: Styles, tasks: str, **kno
 
 
 THINK = {"form": "think"}
+FIRST: list[Lesson] = [
+    *_lessons(digits, 2.0, EXACT, "read", low=6),
+    *_lessons(scenes, 1.0, EXACT, "read caption everything", low=3, high=7),
+    *_lessons(digits, 1.0, EXACT, "everything classify"),
+    *_lessons(scenes, 0.5, EXACT, "numbers", steps=1),
+]
+"""Dense reading, until language has learned to look."""
 STILLS: list[Lesson] = [
     # seeing
     *_lessons(scenes, 1.0, EXACT, "count attribute relation compare statement locate detect point numbers"),
@@ -95,7 +102,7 @@ CLIPS: list[Lesson] = [
 
 
 def examples(lessons: list[Lesson], n: int, seed: int, branches: int = 3) -> Iterator[Example]:
-    """`n` training examples: a lesson each, and further plain questions about the same canvas where its world has them."""
+    """`n` training examples: a lesson each, and more plain questions about its canvas where its world has them."""
     rng = random.Random(f"lessons/{seed}")
     weights = [lesson.weight for lesson in lessons]
     for i, lesson in enumerate(rng.choices(lessons, weights, k=n)):

@@ -1,4 +1,4 @@
-"""How `vlm-tiny` is trained: vision first, then language, resumable, a function of the seed and the numbers of steps."""
+"""How `vlm-tiny` is trained: vision, then language; resumable, a function of the seed and the numbers of steps."""
 
 from __future__ import annotations
 
@@ -25,15 +25,21 @@ CHECKPOINT_SECONDS = 120
 
 @dataclass(frozen=True)
 class Plan:
-    """The length of each phase in steps and its learning rate: risen to in `warmup` steps, held, and brought to nearly nothing
-    over the last part (`decay`) of the phase."""
+    """The length of each phase in steps (the first of the language phase are of dense reading), and its learning rate:
+    risen to in `warmup` steps, held, and brought to nearly nothing over the last part (`decay`) of the phase.
 
-    vision_steps: int = 4000
-    language_steps: int = 16000
-    vision_rate: float = 1.5e-3
-    language_rate: float = 1.5e-3
+    While language learns to look, vision is held still, and afterwards it learns at a tenth (`vision_slow`) of the
+    rate: the first gradients of an ignorant language model would wipe out all that the tower has learned.
+    """
+
+    vision_steps: int = 1500
+    reading_steps: int = 600
+    language_steps: int = 4000
+    vision_rate: float = 1e-3
+    language_rate: float = 2e-3
     warmup: int = 200
     decay: float = 0.35
+    vision_slow: float = 0.1
     seed: int = 0
 
     def rate(self, step: int, steps: int, peak: float) -> float:
@@ -53,17 +59,21 @@ class Phase:
     measured: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def start(cls, name: str, modules: nn.Module) -> Phase:
-        matrices = [p for p in modules.parameters() if p.dim() > 1]
-        others = [p for p in modules.parameters() if p.dim() <= 1]
-        groups = [{"params": matrices, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
+    def start(cls, name: str, modules: nn.Module, slow: float = 1.0) -> Phase:
+        """A phase at its beginning; `slow` is the rate of a whole model's vision relative to the rest's."""
+        groups: list[dict] = [
+            {"params": [], "weight_decay": decay, "scale": scale} for scale in (1.0, slow) for decay in (0.05, 0.0)
+        ]
+        for key, parameter in modules.named_parameters():
+            seeing = "vision_model" in key or "connector" in key
+            groups[2 * seeing + (parameter.dim() <= 1)]["params"].append(parameter)
         return cls(name, modules, torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.98), fused=True))
 
     def update(self, loss: Tensor, rate: float) -> None:
         if not torch.isfinite(loss):
             raise FloatingPointError(f"The loss of the {self.name} phase is {loss.item()} at step {self.step}.")
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["scale"]
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.modules.parameters(), 1.0)
@@ -115,10 +125,16 @@ def see(model: Idefics3ForConditionalGeneration, pixels_MCHW: Tensor) -> Tensor:
     return model.model.connector(hidden)
 
 
-def language_loss(model: Idefics3ForConditionalGeneration, batch: Packed) -> tuple[Tensor, dict[str, float]]:
-    """The mean negative log-likelihood of all replies' tokens, and how many of them greedy decoding would get right."""
+def language_loss(
+    model: Idefics3ForConditionalGeneration, batch: Packed, look_only: bool = False
+) -> tuple[Tensor, dict[str, float]]:
+    """The mean negative log-likelihood of all replies' tokens, and how many of them greedy decoding would get right.
+
+    look_only: no gradient to the vision tower and the connector.
+    """
     embedded = model.model.text_model.get_input_embeddings()(batch.ids_BL)
-    features = see(model, batch.pixels_MCHW)
+    with torch.set_grad_enabled(torch.is_grad_enabled() and not look_only):
+        features = see(model, batch.pixels_MCHW)
     embedded = embedded.masked_scatter((batch.ids_BL == model.config.image_token_id)[..., None], features)
     assert features.shape[1] == IMAGE_TOKENS
     branch, length = batch.branch_BL, batch.ids_BL.shape[1]
@@ -143,7 +159,7 @@ def train(
     """
     heads = Heads(model.config.text_config.hidden_size)
     tower = nn.ModuleDict({"vision": model.model.vision_model, "connector": model.model.connector, "heads": heads})
-    vision, language = Phase.start("vision", tower), Phase.start("language", model)
+    vision, language = Phase.start("vision", tower), Phase.start("language", model, plan.vision_slow)
     measured = {}
     with Progress(
         TextColumn("{task.description}"),
@@ -159,9 +175,9 @@ def train(
                 vision.update(loss, plan.rate(vision.step, plan.vision_steps, plan.vision_rate))
                 vision.measure(seen)
             measured["vision"] = vision.measured | {"steps": vision.step, "seconds": vision.seconds}
-        batches = LessonBatches(tokenizer, plan.language_steps, plan.seed)
+        batches = LessonBatches(tokenizer, plan.language_steps, plan.seed, plan.reading_steps)
         for batch in _steps(language, batches, progress, folder):
-            loss, seen = language_loss(model, batch)
+            loss, seen = language_loss(model, batch, look_only=language.step < plan.reading_steps)
             language.update(loss, plan.rate(language.step, plan.language_steps, plan.language_rate))
             language.measure(seen)
         measured["language"] = language.measured | {"steps": language.step, "seconds": language.seconds}

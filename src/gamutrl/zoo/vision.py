@@ -1,7 +1,7 @@
 """The first phase: the vision tower learns to see before any text is read.
 
-Small linear heads on every visual token say what object has its centre there: its kind, its colour, its box. That is a dense signal at
-a tenth of the cost of language, and the heads are thrown away afterwards.
+Small linear heads on every visual token say what object has its centre there: its kind, its colour, its box. That is a
+dense signal at a tenth of the cost of language, and the heads are thrown away afterwards.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Heads(nn.Module):
         self.box = nn.Linear(width, 4)
 
     def forward(self, features: Tensor, kind: Tensor, colour: Tensor, box: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """The loss, and the share of objects whose kind is right, whose colour is right, and the mean error in pixels."""
+        """The loss; the shares of objects whose kind and whose colour are right, and the mean error in pixels."""
         present = kind > 0
         logits = self.kind(features)
         shown = features[present]

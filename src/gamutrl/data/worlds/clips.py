@@ -1,7 +1,8 @@
 """Coloured shapes that move, appear and flash over a few small frames.
 
-Knobs of most tasks: `frames` (8), `others` (at most how many still shapes besides), `travel` (pixels moved); of all: `form`.
-A track is a dict: shape, colour, size, path (the corner's place in each frame), visible (the frames that show it, from 0).
+Knobs of most tasks: `frames` (8), `others` (at most how many still shapes besides), `travel` (pixels moved); of all:
+`form`. A track is a dict: shape, colour, size, path (the corner's place in each frame), visible (the frames that show
+it, from 0).
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ def _draw_direction(
     travel: tuple[int, int] = (12, 40),
     cue: float | None = None,
 ) -> Any:
-    """One shape moves, the others stay. `travel`: from little (hard) to much. cue: how often the static cue is right."""
+    """One shape moves, the others stay. travel: from little (hard) to much. cue: how often the cue is right."""
     direction, kind = rng.choice(tuple(DIRECTIONS)), rng.choice(_KINDS)
     moving = track(rng, kind, frames, direction, rng.randint(*travel))
     clip: Clip = {"frames": frames, "tracks": [moving, *_still(rng, others, [kind], frames)]}
@@ -191,8 +192,9 @@ def _solve_truths(clip: Clip, query: Query) -> Solution:
 
 
 def _draw_choice(rng: random.Random, split: Split, order_share: float = 0.5, cue: float = 0.6, **knobs: Any) -> Any:
-    """Lettered options. `order_share` of the questions need the order of frames (where does it go?); the others ask for the
-    colour of what moves. cue: how often the white bar tells the direction rightly. Takes `direction`'s other knobs."""
+    """Lettered options. `order_share` of the questions need the order of frames (where does it go?); the others ask for
+    the colour of what moves. cue: how often the white bar tells the direction rightly. Takes `direction`'s other
+    knobs."""
     clip, query = _draw_direction(rng, split, cue=cue, **knobs)
     moving = clip["tracks"][0]
     if rng.random() < order_share:

@@ -1,8 +1,8 @@
 """Canvases composed of real handwritten digits: reading, sums, counting, locating, several images, clips.
 
-The scans are scikit-learn's 1,797; those of the test split are never in a training canvas. Knobs of most tasks: `low`, `high`
-(how many digits), `grid` (3: cells of 21 pixels with jitter; 4: cells of 16 without); of all: `form` and `boxes` (see
-`forms`). A digit is a dict: digit, scan, box, cell (row by row from 0).
+The scans are scikit-learn's 1,797; those of the test split are never in a training canvas. Knobs of most tasks: `low`,
+`high` (how many digits), `grid` (3: cells of 21 pixels with jitter; 4: cells of 16 without); of all: `form` and `boxes`
+(see `forms`). A digit is a dict: digit, scan, box, cell (row by row from 0).
 """
 
 from __future__ import annotations

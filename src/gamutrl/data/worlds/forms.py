@@ -1,7 +1,7 @@
 """How an answer is asked for and written: tags around it, and the notation of boxes in it.
 
-Every world takes the knobs `form` (which tags) and `boxes` (which notation), so any task can be posed in the format that a
-recipe's rewards read.
+Every world takes the knobs `form` (which tags) and `boxes` (which notation), so any task can be posed in the format
+that a recipe's rewards read.
 """
 
 from __future__ import annotations

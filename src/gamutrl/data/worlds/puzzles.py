@@ -1,8 +1,9 @@
 """Jigsaws: a picture cut in a grid of pieces, shuffled; where does each piece belong?
 
-Knobs: `shape` (rows, columns), `source` ("landscape": drawn, lit from the left, or "photo": crops of the photographs that
-scikit-learn ships, their right part held out for the test split), `form`. After Jigsaw-R1 (arXiv 2505.23590): `full` asks for the
-original number of the piece now at each position, row by row; `pair` how two pieces lay to each other.
+Knobs: `shape` (rows, columns), `source` ("landscape": drawn, lit from the left, or "photo": crops of the photographs
+that scikit-learn ships, their right part held out for the test split), `form`. After Jigsaw-R1 (arXiv 2505.23590):
+`full` asks for the original number of the piece now at each position, row by row; `pair` how two pieces lay to each
+other.
 """
 
 from __future__ import annotations

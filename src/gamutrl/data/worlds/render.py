@@ -1,7 +1,7 @@
 """One renderer and one colour table under every world: antialiased stamps on 64 × 64 RGB canvases.
 
-A stamp is a float mask in [0, 1]; painting one blends a colour into a `uint8` array in place. Stamps are cached, so a canvas
-of several objects costs some tens of microseconds.
+A stamp is a float mask in [0, 1]; painting one blends a colour into a `uint8` array in place. Stamps are cached, so a
+canvas of several objects costs some tens of microseconds.
 """
 
 from __future__ import annotations

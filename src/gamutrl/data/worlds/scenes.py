@@ -1,7 +1,8 @@
 """Coloured shapes on a canvas, with an exact scene graph.
 
-Knobs of most tasks: `low`, `high` (how many shapes), `overlap` (anywhere, instead of a cell each); of all: `form` and `boxes`
-(see `forms`). Each task's further knobs are the keyword arguments of its `_draw_…`. A shape is a dict: shape, colour, box, cell.
+Knobs of most tasks: `low`, `high` (how many shapes), `overlap` (anywhere, instead of a cell each); of all: `form` and
+`boxes` (see `forms`). Each task's further knobs are the keyword arguments of its `_draw_…`. A shape is a dict: shape,
+colour, box, cell.
 """
 
 from __future__ import annotations
