@@ -167,8 +167,8 @@ def videochat_r1_track(text: str) -> list[Any] | None:
     return boxes if right else None
 
 
-THINK_WORDS = ("analyze", "compare", "deduce", "however", "therefore", "because")
-THINK_WORDS += ("step", "observe", "notice", "identify", "wait")
+THINK_WORDS = ("analyze", "compare", "deduce", "however", "therefore", "because", "step")
+MORE_THINK_WORDS = ("observe", "notice", "identify", "wait")
 
 
 def time_r1_think_metrics(text: str) -> dict[str, float]:
@@ -176,10 +176,11 @@ def time_r1_think_metrics(text: str) -> dict[str, float]:
     thought = tag_text(text, "think", which="last", missing="empty", strip=False)
     ranges = re.search(r"<timestep>\s*+[\d.]++\s*+(?:to|and)\s*+[\d.]++\s*+</timestep>", thought)
     lines = [line for line in thought.split("\n") if line.strip()]
+    words = [word for word in (*THINK_WORDS, *MORE_THINK_WORDS) if word in thought.lower()]
     return {
         "reward_timestep_pair": 0.2 * (ranges is not None),
         "reward_think_length": 0.001 * min(len(thought), 500),
-        "reward_keyword_usage": 0.1 * min(sum(word in thought.lower() for word in THINK_WORDS), 2),
+        "reward_keyword_usage": 0.1 * min(len(words), 2),
         "reward_paragraph_structure": 0.05 * min(len(lines), 2),
     }
 
