@@ -105,6 +105,7 @@ TINY = tiny(
     (ACCURACY, FORMAT, CONSISTENCY),
     knobs={"guessable": 0.6},
     others=(Reward("names_its_answer", per_rollout(names_its_answer)),),
+    sampling=Sampling(max_tokens=48),
     kl=None,
     references=(Reference("ema", every=2, decay=0.975),),
 )

@@ -90,7 +90,7 @@ CHANGES: dict[str, Any] = {
     "kl": None,
 }
 
-TINY = tiny("clips", "truths", (SHARE, FORMAT), WHOLE, **CHANGES)
+TINY = tiny("clips", "truths", (SHARE, FORMAT), WHOLE, sampling=Sampling(max_tokens=48), **CHANGES)
 
 HOW = WithSuffix("\nThink inside <think> </think>, then give the letters, parted by commas, inside <answer> </answer>.")
 CLEVRER = FileRows(
