@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from gamutrl.rewards.parsing import numbers
@@ -36,6 +37,17 @@ def scaled(box: Box, source: Size, target: Size) -> list[float]:
 def whole(box: Box, *, nearest: bool = False) -> list[int]:
     """The box in whole pixels, cut off or to the nearest (as pictures are cropped)."""
     return [round(side) if nearest else int(side) for side in box]
+
+
+def fitted_size(size: Size, *, multiple: int = 28, least: int, most: int) -> tuple[int, int]:
+    """The size, in whole multiples of a patch, that a picture is shown in: within so many pixels, its shape kept."""
+    width, height = (max(multiple, round(side / multiple) * multiple) for side in size)
+    if least <= width * height <= most:
+        return width, height
+    limit, cut = (most, math.floor) if width * height > most else (least, math.ceil)
+    factor = math.sqrt(limit / (size[0] * size[1]))
+    width, height = (max(multiple, cut(side * factor / multiple) * multiple) for side in size)
+    return width, height
 
 
 def as_fractions(box: Box, size: Size) -> list[float]:

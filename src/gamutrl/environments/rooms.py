@@ -125,7 +125,7 @@ def shell(room: Point) -> list[Thing]:
 
 
 def thing_of(entry: Mapping[str, Any]) -> Thing:
-    """A thing from an entry of a scene graph: `new_object_id`, `size_in_meters`, `position`, `rotation`, `placement`."""
+    """A thing from a scene graph's entry: `new_object_id`, `size_in_meters`, `position`, `rotation`, `placement`."""
     size, position, placement = entry["size_in_meters"], entry.get("position"), entry.get("placement") or {}
     relations = [
         (link["preposition"], link[key], bool(link.get("is_adjacent", True)))

@@ -23,3 +23,8 @@ def yes_probability(logits_NV: Tensor, yes: Sequence[int], no: Sequence[int]) ->
     """The probability of the tokens for yes among those for yes and no, `[N]`."""
     yes_N, no_N = (logits_NV[:, list(tokens)].logsumexp(1) for tokens in (yes, no))
     return (yes_N - no_N).sigmoid()
+
+
+def relative_preference(image_ND: Tensor, liked_ND: Tensor, disliked_ND: Tensor, discount: float) -> Tensor:
+    """(1 + discount) times the cosine with the liked text, less that with the disliked one, `[N]` (2509.06942)."""
+    return (1 + discount) * cosine(image_ND, liked_ND) - cosine(image_ND, disliked_ND)

@@ -17,6 +17,7 @@ import numpy as np
 from rapidfuzz.distance import Indel, Levenshtein
 
 from gamutrl.rewards.maths import maths
+from gamutrl.rewards.parsing import json_in
 from gamutrl.rewards.tags import Tag, tag_text
 
 Compare = Callable[[str, Any], float]
@@ -143,6 +144,35 @@ def bleu_1(given: str, truth: Any) -> float:
         return 0.0
     brevity = math.exp(min(0.0, 1 - other.total() / one.total()))
     return brevity * (one & other).total() / one.total()
+
+
+def bleu_4(given: str, truth: Any) -> float:
+    """The geometric mean of the shares of runs of 1 to 4 words that are true ones, times the brevity of `bleu_1`.
+
+    Words and punctuation marks, case aside; a share of none counts as a tenth of one (smoothing method 1).
+    """
+    one, other = (re.findall(r"\w+|[^\w\s]", text.lower()[:MAX_CHARACTERS]) for text in (given, str(truth)))
+    if not one or not set(one) & set(other):
+        return 0.0
+    total = 0.0
+    for n in range(1, 5):
+        said, asked = (Counter(zip(*(words[i:] for i in range(n)))) for words in (one, other))
+        total += math.log(max((said & asked).total(), 0.1) / max(said.total(), 1)) / 4
+    return math.exp(min(0.0, 1 - len(other) / len(one)) + total)
+
+
+def relative_accuracy_of(given: str, truth: Any, *, keys: Sequence[str]) -> float:
+    """The mean of `relative_error` over the numbers of a JSON object with these keys, in this order (VQ-Insight)."""
+    one, other = json_in(given), json_in(str(truth))
+    if not all(isinstance(value, dict) and list(value) == list(keys) for value in (one, other)):
+        return 0.0
+    return sum(relative_error(one[key], other[key]) for key in keys) / len(keys)
+
+
+def count_accuracy(given: str, truth: Any) -> float:
+    """1 - |given - true| / max(true, 1), at least 0; 0 for what is no whole number."""
+    one, other = given.strip(), int(truth)
+    return max(0.0, 1 - abs(int(one) - other) / (other or 1)) if re.fullmatch(r"[+-]?\d{1,18}", one) else 0.0
 
 
 def changed_words(before: str, after: str) -> list[str]:

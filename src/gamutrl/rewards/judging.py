@@ -37,6 +37,20 @@ def grade_after(reply: str, word: str = "score", *, within: int = 5) -> float | 
     return to_number(re.sub(r"[^0-9.]", "", rest[:within])) if found else None
 
 
+def one_or_zero(reply: str) -> int:
+    """1 where a reply says 1, -1 where it says 0 (even beside a 1), 0 where it says neither (R1-Reward)."""
+    said = reply.replace("output:", "").strip()
+    return -1 if "0" in said else int("1" in said)
+
+
+def spoken_choice(answer: str, *, word: str = "response") -> str:
+    """An answer 1 or 2 in words, "response 1 is better"; another number says that the two are the same."""
+    if not re.fullmatch(r"[+-]?\d{1,18}", answer):
+        return answer
+    number = int(answer)
+    return f"{word} {number} is better" if number in (1, 2) else f"two {word} are the same"
+
+
 def labelled_score(reply: str, label: str, digits: str = "0-9") -> float | None:
     """The number that follows a label ("Final Score:"), if its first digit is one of these; None without one."""
     found = re.search(rf"{re.escape(label)}\s*+([{digits}](?:\.\d{{1,18}})?)", reply)

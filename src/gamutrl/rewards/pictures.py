@@ -1,10 +1,12 @@
-"""Rewards of a picture alone."""
+"""Measures of a picture alone, and of a picture against another, pixel by pixel."""
 
 from __future__ import annotations
 
 from io import BytesIO
 
+import numpy as np
 from PIL import Image
+from scipy.ndimage import uniform_filter
 from torch import Tensor
 
 
@@ -17,3 +19,34 @@ def jpeg_kilobytes(image_CHW: Tensor, *, quality: int = 95) -> float:
     file = BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", quality=quality)
     return file.tell() / 1000
+
+
+def squared_difference(one: np.ndarray, other: np.ndarray, *, foreground: bool = False) -> float:
+    """The mean squared difference of two 8-bit pictures `[H, W, 3]`, as fractions of the range.
+
+    foreground: only pixels that are white in neither count, though the mean is over all.
+    """
+    difference = (one / 255.0 - other / 255.0) ** 2
+    if foreground:
+        difference = difference * ((one < 255).any(2) & (other < 255).any(2))[..., None]
+    return float(difference.mean())
+
+
+def structural_similarity(one: np.ndarray, other: np.ndarray, *, window: int = 11) -> float:
+    """SSIM of two 8-bit pictures `[H, W, 3]` under a uniform window, averaged over its places and channels.
+
+    Raises ValueError for pictures smaller than the window. Source: Wang et al. 2004, with sample covariances.
+    """
+    if min(one.shape[:2]) < window or one.shape != other.shape:
+        raise ValueError(f"SSIM needs two pictures of one size with sides of at least {window} pixels.")
+    a, b = one.astype(np.float64), other.astype(np.float64)
+    over, edge = (window, window, 1), window // 2
+    mean_a, mean_b, square_a, square_b, product = (
+        uniform_filter(value, over)[edge:-edge, edge:-edge] for value in (a, b, a * a, b * b, a * b)
+    )
+    sample = window**2 / (window**2 - 1)
+    variances = sample * (square_a - mean_a**2 + square_b - mean_b**2)
+    covariance = sample * (product - mean_a * mean_b)
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    ssim = (2 * mean_a * mean_b + c1) * (2 * covariance + c2) / ((mean_a**2 + mean_b**2 + c1) * (variances + c2))
+    return float(ssim.mean())

@@ -7,7 +7,7 @@ dots asks the same questions, but a hostile text makes it take quadratic time.
 from __future__ import annotations
 
 import re
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, overload
@@ -234,6 +234,15 @@ def balanced_marks(text: str, tags: Sequence[Tag], *, required: bool = False) ->
     """Whether each tag is opened as often as it is closed (and, `required`, at all)."""
     counts = [[text.count(mark) for mark in marks(tag)] for tag in tags]
     return all(opened == closed and (opened > 0 or not required) for opened, closed in counts)
+
+
+def unclosed(text: str) -> list[str]:
+    """The names of tags that are opened more often than closed (`</g>`) or complete (`<g/>`), by first appearance."""
+    open_: Counter[str] = Counter()
+    for match in re.finditer(r"<(/?)([A-Za-z][\w:.-]*+)([^<>]*+)>", text):
+        if not match[3].endswith("/"):
+            open_[match[2]] += -1 if match[1] else 1
+    return [name for name, count in open_.items() if count > 0]
 
 
 def exactly_once(text: str, marks: Sequence[str]) -> float:

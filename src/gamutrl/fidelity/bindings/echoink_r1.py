@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from gamutrl.fidelity import compose
 from gamutrl.fidelity.inputs import F32
+from gamutrl.rewards import answers, maths, spans, tags
 
 
 def reward_shaping_and_advantage(
@@ -14,3 +17,25 @@ def reward_shaping_and_advantage(
 ) -> dict[str, Tensor]:
     weight = torch.tensor([2.0 if weighted_reward else 1.0, 1.0])
     return compose.shaped_group(rewards_per_func, lengths, (160, 256) if len_control else None, weight=weight)
+
+
+def _retrieval(given: str, truth: str) -> float:
+    return spans.span_set_score(given, spans.spans_in(truth), read=spans.spans_in)
+
+
+TYPES: dict[str, answers.Compare] = {
+    "multiple choice": answers.same_text,
+    "numerical": answers.same_number,
+    "regression": answers.relative_error,
+    "temporal retrieval": _retrieval,
+    "counting": maths.maths,
+    "free-form": partial(answers.rouge, kinds=("rougeL",)),
+}
+
+
+def accuracy_reward(completion: str, solution: str, problem_type: str) -> float:
+    return answers.typed_accuracy(completion, solution, problem_type, compare=TYPES, missing="empty") or 0.0
+
+
+def format_reward(completion: str) -> float:
+    return tags.tag_format(completion, strip=True, nonempty=True, once=True)

@@ -7,12 +7,13 @@ import math
 import torch
 from torch import Tensor
 
-from gamutrl.fidelity import compose
+from gamutrl.fidelity import compose, released
 from gamutrl.fidelity.inputs import F32, F64
 from gamutrl.functional import advantages as adv
 from gamutrl.functional import (
     divergences,
 )
+from gamutrl.rewards import answers, judging, maths, repetition, tags
 
 
 def stablereinforce_policy_loss(
@@ -29,3 +30,43 @@ def kl_shaped_returns(
     shaped = adv.kl_shaped_rewards(reward, kl, action_mask, max(kl_coef, 0.0), reward_clip=10)
     returns = adv.discounted_returns(shaped, torch.ones_like(action_mask), gamma)
     return {"token_rewards": shaped, "returns": returns}
+
+
+def accuracy_reward(content: str, sols: list[str]) -> float:
+    said = tags.tag_text(content, missing="whole")
+    for phrase in released.LEAD_INS:
+        said = said.replace(phrase, "")
+    truths = [tags.tag_text(one, missing="whole") for one in sols]
+    return float(any(maths.maths(said, truth) for truth in truths))
+
+
+def format_ok(content: str) -> bool:
+    once = content.count("<think>") == content.count("<answer>") == 1
+    return once and bool(tags.tag_format(content.removesuffix("\n"), between="nothing"))
+
+
+def consistency_judge_fields(response: str) -> dict[str, str]:
+    tail = response.partition("<answer>")[0].strip().split("\n")[-3:]
+    said = tags.tag_text(response, missing="whole")
+    return {"analysis_tail": ";".join(tail), "verbalised_choice": judging.spoken_choice(said)}
+
+
+def consistency_score(replies: list[str]) -> int:
+    return next((value for value in map(judging.one_or_zero, replies[:3]) if value), 0)
+
+
+def choice_to_rewards(critic: str) -> list[int]:
+    said = tags.tag_text(critic)
+    last = max(critic.rfind("1"), critic.rfind("2"))
+    number = answers.to_number(said if said is not None else critic[last : last + 1])
+    return [1, 0] if number == 1 else [0, 1]
+
+
+def repetition_penalty(completion: str, repetition_n_grams: int, repetition_max_penalty: float) -> float:
+    return -repetition_max_penalty * repetition.repeated_words(completion, n=repetition_n_grams)
+
+
+def total_reward(response: str, sols: list[str], judge_reply: str) -> float:
+    response = response.strip()
+    consistency = consistency_score([judge_reply] * 3)
+    return 0.5 * format_ok(response) + accuracy_reward(response, sols) * (1 + 0.5 * consistency)

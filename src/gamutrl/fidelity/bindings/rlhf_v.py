@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from gamutrl.fidelity.inputs import F64, I64
 from gamutrl.functional import (
     preference,
 )
+from gamutrl.rewards import edits, parsing
 
 
 def ddpo_loss(
@@ -35,3 +38,23 @@ def ddpo_loss(
         "reward_chosen": beta * chosen.mean(),
         "reward_rejected": beta * rejected.mean(),
     }
+
+
+def diff_token_ids(rejected_ids: list[int], chosen_ids: list[int], min_match_size: int) -> dict[str, list[int]]:
+    rejected, chosen = edits.changed_positions(rejected_ids, chosen_ids, shortest=min_match_size)
+    return {"rejected_changed": rejected, "chosen_changed": chosen}
+
+
+def token_weights(chosen_ids: list[int], rejected_ids: list[int], gamma: float) -> dict[str, list[float]]:
+    rejected, chosen = edits.changed_positions(rejected_ids, chosen_ids)
+    return {
+        "chosen": edits.weights(len(chosen_ids), chosen, gamma),
+        "rejected": edits.weights(len(rejected_ids), rejected, gamma),
+    }
+
+
+def parse_object_list(content: str) -> Any:
+    value = parsing.loads(content)
+    if value is None and '["' in content:
+        value = parsing.loads(content.split("\n")[-1])
+    return {"error": "ValueError"} if value is None else value
