@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import dataclass, replace
 
 import pytest
 import torch
 from by_hand import answered, groups_of, random_model, short_run
+from safetensors.torch import load_file
 
 from gamutrl.core import Batch, Context, Prompt
 from gamutrl.recipes.skywork_r1v2 import RECIPE, reasoned
 from gamutrl.rewards.base import Reward
 from gamutrl.rewards.table import score, weighted_sum
 from gamutrl.training.config import from_json, to_json
+from gamutrl.training.run import Run, resume
 
 THOUGHT = "red 2, square 1: 3"
 
@@ -70,12 +74,37 @@ class SpreadAtFirst:
         return torch.arange(count).float() if context.step < 2 else torch.ones(count)
 
 
-def test_a_random_model_replays_what_had_an_advantage(tmp_path):
+@pytest.fixture(scope="module")
+def replayed(tmp_path_factory) -> tuple[Run, list[dict]]:
+    """Three steps on a random model: two with spread in every group, one without."""
+    folder = tmp_path_factory.mktemp("skywork")
     stage = RECIPE.tiny.stages[0]
-    uneven = (Reward("model", SpreadAtFirst()),)
-    preset = replace(RECIPE.tiny, stages=(replace(stage, rewards=uneven),))
-    _, lines = short_run(preset, tmp_path / "run", random_model(tmp_path / "model"), steps=3)
+    preset = replace(RECIPE.tiny, stages=(replace(stage, rewards=(Reward("model", SpreadAtFirst()),)),), save_every=1)
+    return short_run(preset, folder / "run", random_model(folder / "model"), steps=3)
+
+
+def test_a_random_model_replays_what_had_an_advantage(replayed):
+    _, lines = replayed
     assert [line["replay/share"] for line in lines] == [0, 0, 1]
     assert [line["replay/effective_before"] for line in lines] == [1, 1, 0]
     assert lines[2]["replay/effective"] == 1
     assert lines[2]["grad_norm"] > 0
+
+
+def test_a_resumed_run_replays_the_same_pictures_and_words(replayed, tmp_path):
+    run, lines = replayed
+    again = tmp_path / "again"
+    shutil.copytree(run.folder, again)
+    for place in ("checkpoints/stage-00-step-000003", "model"):
+        shutil.rmtree(again / place)
+    for place in ("summary.json", "evaluation/after.json"):
+        (again / place).unlink()
+
+    resume(again, allowed=[__name__])
+
+    clocks = ("seconds", "peak_memory_gib", "tokens_per_second")
+    told = [json.loads(line) for line in (again / "metrics.jsonl").read_text().splitlines()]
+    one, other = ([{k: v for k, v in line.items() if not k.startswith(clocks)} for line in ls] for ls in (told, lines))
+    assert one == other
+    mine, theirs = (load_file(folder / "model" / "model.safetensors") for folder in (again, run.folder))
+    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
