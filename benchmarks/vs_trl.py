@@ -25,6 +25,8 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("TQDM_DISABLE", "1")
 
+import itertools
+
 import numpy as np
 import torch
 from datasets import Dataset
@@ -57,7 +59,7 @@ SHAPE: dict[str, Any] = {
         "hidden_size": 160,
         "intermediate_size": 320,
         "num_heads": 4,
-        "fullatt_block_indexes": [1, 3],
+        "fullatt_block_indexes": [3],
     },
 }
 
@@ -107,7 +109,7 @@ class Ours:
         marks.append(time.perf_counter())
         self.stage.update(self.policy, self.optimizer, batch, context, self.session)
         marks.append(time.perf_counter())
-        parts = [after - before for before, after in zip(marks, marks[1:])]
+        parts = [after - before for before, after in itertools.pairwise(marks)]
         return dict(zip(("rollout", "reference", "update"), parts)) | {"tokens": float(batch.mask_NT.sum())}
 
 

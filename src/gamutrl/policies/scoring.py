@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,9 +33,12 @@ def log_probs(
 ) -> Tensor:
     """log-softmax(logits / temperature) of each action's token, `[A]`, float32."""
 
+    # One temperature for all, which is the rule, costs a comparison and saves a copy of the logits.
+    one = len(temperature_A) > 0 and bool((temperature_A == temperature_A[0]).all())
+    shared = float(temperature_A[0]) if one else None
+
     def chunk(hidden: Tensor, token: Tensor, temperature: Tensor) -> Tensor:
-        logits = scored(head(hidden), temperature[:, None], banned)
-        return logits.gather(1, token[:, None])[:, 0] - logits.logsumexp(1)
+        return _LogProb.apply(head(hidden), token, shared or temperature[:, None], banned)
 
     size = max(1, CHUNK // vocabulary)
     if len(token_A) <= size:
@@ -80,6 +84,28 @@ def entropy(logits_GcV: Tensor, mask_Gc: Tensor) -> Tensor:
     """The entropy of each action's distribution, nats: the first of the full-vocabulary statistics."""
     logp = logits_GcV.log_softmax(-1)
     return -(logp.exp() * logp.clamp(min=-1e4)).sum(-1)
+
+
+class _LogProb(torch.autograd.Function):
+    """log-softmax of one column, `[A, V]` to `[A]`, with its gradient written in one pass over the logits."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, token: Tensor, temperature: Tensor | float, banned: Tensor) -> Tensor:
+        scores = scored(logits, temperature, banned)
+        whole = scores.logsumexp(1)
+        ctx.save_for_backward(scores, whole, token)
+        ctx.temperature, ctx.dtype = temperature, logits.dtype
+        return scores.gather(1, token[:, None])[:, 0] - whole
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        scores, whole, token = ctx.saved_tensors
+        (grad,) = grads
+        into = (scores - whole[:, None]).exp_().mul_(-grad[:, None])
+        into.scatter_add_(1, token[:, None], grad[:, None])
+        if not (isinstance(ctx.temperature, float) and ctx.temperature == 1.0):
+            into.div_(ctx.temperature)
+        return into.to(ctx.dtype), None, None, None
 
 
 def _again(function: Callable[..., Tensor], *arguments: Tensor) -> Tensor:
