@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from gamutrl.api import evaluate, override, recipe, recipes, resume, train, write_report
+    from gamutrl.api import evaluate, override, recipe, resume, systems, train, write_report
     from gamutrl.rewards.base import Reward, per_rollout
     from gamutrl.rewards.users import from_user
     from gamutrl.training.evaluation import Evaluation, Measured, Outcome
@@ -25,7 +25,7 @@ _PLACES = {
     "evaluate": "gamutrl.api",
     "override": "gamutrl.api",
     "recipe": "gamutrl.api",
-    "recipes": "gamutrl.api",
+    "systems": "gamutrl.api",
     "resume": "gamutrl.api",
     "train": "gamutrl.api",
     "write_report": "gamutrl.api",
@@ -51,8 +51,8 @@ __all__ = [
     "override",
     "per_rollout",
     "recipe",
-    "recipes",
     "resume",
+    "systems",
     "train",
     "write_report",
 ]

@@ -17,7 +17,7 @@ from gamutrl.training.preset import Preset
 from gamutrl.training.run import Run
 from gamutrl.training.session import Watcher
 
-__all__ = ["evaluate", "override", "recipe", "recipes", "resume", "train", "write_report"]
+__all__ = ["evaluate", "override", "recipe", "resume", "systems", "train", "write_report"]
 
 
 def recipe(slug: str) -> Recipe:
@@ -25,7 +25,7 @@ def recipe(slug: str) -> Recipe:
     return load(slug)
 
 
-def recipes() -> list[str]:
+def systems() -> list[str]:
     """The names of all systems."""
     return slugs()
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
-SMALL = [
-    "--evaluation.rows=4",
-    "--rl.prompts_per_step=2",
-    "--rl.group_size=2",
-    "--rl.sampling.max_tokens=6",
-    "--evaluation.sampling.max_tokens=6",
-]
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+
+from small import SMALL
 
 
 @pytest.fixture(autouse=True)

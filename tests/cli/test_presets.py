@@ -7,7 +7,7 @@ import argparse
 import pytest
 
 from gamutrl.cli.command import build_parser, split_overrides
-from gamutrl.cli.compare import under_equal_conditions
+from gamutrl.cli.compare import sampled, under_equal_conditions
 from gamutrl.cli.presets import free_folder, preset_of, settable, with_rewards
 from gamutrl.recipes.recipe import load
 from gamutrl.training.config import override, paths
@@ -80,19 +80,16 @@ def test_in_a_comparison_only_the_last_stage_is_a_systems_own():
     assert equal.evaluation == task.evaluation
     assert equal.stages[-1].data == task.stages[-1].data
     assert equal.stages[-1].rewards == own.stages[-1].rewards
-    sampled = [s.steps * s.prompts_per_step * s.group_size for s in (equal.stages[-1], task.stages[-1])]
-    assert sampled[0] == pytest.approx(sampled[1], rel=0.02)
+    assert sampled(equal.stages[-1]) == pytest.approx(sampled(task.stages[-1]), rel=0.02)
 
 
-def test_a_comparison_gives_each_system_as_many_rollouts(monkeypatch):
-    import dataclasses
-
-    task = load("visual-rft").tiny
-    last = dataclasses.replace(load("grpo").tiny.stages[-1], group_size=16, prompts_per_step=4)
-    own = dataclasses.replace(load("grpo").tiny, stages=(last,))
-    stage = under_equal_conditions(own, task).stages[-1]
+def test_rollouts_beside_the_trained_ones_count_in_a_comparison():
+    task = load("grpo").tiny
+    equal = under_equal_conditions(load("video-r1").tiny, task).stages[-1]
     given = task.stages[-1]
-    assert stage.steps * 64 == pytest.approx(given.steps * given.prompts_per_step * given.group_size, abs=64)
+    # Half a group more, of shuffled frames, for each question: two thirds of the steps.
+    assert equal.rollouts_per_step == equal.prompts_per_step * (equal.group_size + equal.group_size // 2)
+    assert equal.steps * equal.rollouts_per_step == pytest.approx(given.steps * given.rollouts_per_step, rel=0.02)
 
 
 def test_runs_get_the_next_free_folder(tmp_path):

@@ -10,7 +10,7 @@ import sys
 import time
 
 import pytest
-from conftest import SMALL
+from small import SMALL
 
 from gamutrl.cli import main
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 import sys
 from pathlib import Path
@@ -53,10 +52,3 @@ def collapsed(tmp_path_factory) -> Path:
 def copied(learned, tmp_path):
     """A copy of the good run to spoil."""
     return Path(shutil.copytree(learned, tmp_path / "run"))
-
-
-def edit(file: Path, change) -> None:
-    """Read a JSON file, change it in place, write it back."""
-    content = json.loads(file.read_text())
-    change(content)
-    file.write_text(json.dumps(content))

@@ -6,7 +6,7 @@ import json
 from html.parser import HTMLParser
 
 import pytest
-from conftest import edit
+from small import edit
 
 from gamutrl.report import write_report
 from gamutrl.report.history import History, NoRun, warnings

@@ -101,9 +101,8 @@ def under_equal_conditions(preset: Preset, task: Preset) -> Preset:
     own: Any = preset.stages[-1]
     given: Any = task.stages[-1]
     own = replace_field(own, "data", given.data)
-    if all(hasattr(stage, "group_size") for stage in (own, given)):
-        rollouts = given.steps * given.prompts_per_step * given.group_size
-        own = replace_field(own, "steps", max(1, round(rollouts / (own.prompts_per_step * own.group_size))))
+    if sampled(own) and sampled(given):
+        own = replace_field(own, "steps", max(1, round(sampled(given) / sampled(own) * own.steps)))
     else:
         own = replace_field(own, "steps", given.steps)
     return dataclasses.replace(
@@ -115,6 +114,11 @@ def under_equal_conditions(preset: Preset, task: Preset) -> Preset:
         responders=tuple({**dict(task.responders), **dict(preset.responders)}.items()),
         save_every=task.save_every,
     )
+
+
+def sampled(stage: Any) -> int:
+    """How many rollouts a stage samples in all, those beside the trained ones too; 0 for one that samples none."""
+    return int(stage.steps * getattr(stage, "rollouts_per_step", 0))
 
 
 def _compare(args: argparse.Namespace) -> None:
@@ -159,7 +163,7 @@ def _finish(preset: Preset, folder: Path, name: str, preset_name: str, seed: int
             raise UsageError(f"{folder} holds a run with other settings; name another --out.")
         api.resume(folder, watchers=[Bar()])
         return
-    about = about_of(find_recipe(name), name, preset_name)
+    about = about_of(find_recipe(name), name, preset_name) | {"rollouts": sampled(preset.stages[-1])}
     api.train(preset, folder, seed=seed, watchers=[Bar()], about=about)
 
 

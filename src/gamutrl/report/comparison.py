@@ -37,7 +37,7 @@ def collect(folder: Path, systems: Sequence[str], seeds: Sequence[int], baseline
             "difference": None if name == baseline else _difference(runs[name], runs[baseline]),
             "minutes": _mean([summary["training_seconds"] / 60 for summary in summaries[name]]),
             "steps": summaries[name][0]["steps"],
-            "rollouts": _rollouts(runs[name][0]),
+            "rollouts": (summaries[name][0]["about"] or {}).get("rollouts", 0),
             "change": (summaries[name][0]["about"] or {}).get("change", ""),
         }
     return {
@@ -166,12 +166,6 @@ def _finished(run: History) -> Mapping[str, Any]:
     if run.summary is None:
         raise ValueError(f"{run.folder} is not finished: go on with `gamut resume {run.folder}`, or compare again.")
     return run.summary
-
-
-def _rollouts(run: History) -> int:
-    """How many rollouts the last stage sampled, by its configuration."""
-    stage = run.config["preset"]["stages"]["tuple"][-1]
-    return int(stage.get("steps", 0)) * int(stage.get("prompts_per_step", 0)) * int(stage.get("group_size", 0))
 
 
 def _average(series: Sequence[Sequence[float]]) -> list[float]:
