@@ -13,10 +13,14 @@ def repeated_share(items: Sequence[Hashable]) -> float:
     return 1 - len(set(items)) / len(items) if items else 0.0
 
 
+def runs(items: Sequence[Hashable], n: int) -> list[tuple[Hashable, ...]]:
+    """Every run of n neighbouring items."""
+    return list(zip(*(items[i:] for i in range(n))))
+
+
 def repeated_words(text: str, *, n: int = 6) -> float:
     """Minus the share of a text's runs of n words that repeat an earlier one, in (-1, 0]; case aside."""
-    words = text.lower().split()
-    return -repeated_share(list(zip(*(words[i:] for i in range(n)))))
+    return -repeated_share(runs(text.lower().split(), n))
 
 
 def repeated_at_once(items: Sequence[Hashable], *, n: int = 8, whole: bool = True) -> float:

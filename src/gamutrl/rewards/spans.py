@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any, Literal
 
 import torch
@@ -18,6 +19,9 @@ Span = tuple[float, float]
 Read = Callable[[str], list[Span] | None]
 """How the spans of a completion are found; None is no answer, an empty list says that there is no such event."""
 
+MAX_SPANS = 5000
+"""Spans beyond so many are not read: no answer has them, and every one costs time."""
+
 _NUMBER = r"(?<![\d.])\d{1,12}+(?:\.\d{0,12}+)?"
 _CLOCK = rf"(?:\d{{1,4}}+:\d\d(?::\d\d)?(?:\.\d{{1,12}}+)?|{_NUMBER})"
 _UNIT = r"\s?+(?:s|secs?|seconds?)?+"
@@ -29,15 +33,15 @@ def spans_in(text: str) -> list[Span]:
     """The spans of a text, in seconds, in order: JSON (`start_time`, `end_time` or `start`, `end`; lists of pairs),
     else "a to b", "a and b", "a - b", with or without seconds' unit, as numbers or as m:ss.
     """
-    found = list(spans_of(json_in(text)))
+    found = spans_of(json_in(text))[:MAX_SPANS]
     if found:
         return found
-    return [(to_seconds(match[1]), to_seconds(match[2])) for match in _PAIR.finditer(text)]
+    return [(to_seconds(match[1]), to_seconds(match[2])) for match in islice(_PAIR.finditer(text), MAX_SPANS)]
 
 
 def bare_spans_in(text: str) -> list[Span]:
     """The spans written exactly as "a to b" or "a and b", single blanks and no units (Time-R1, VideoChat-R1)."""
-    return [(float(match[1][:300]), float(match[2][:300])) for match in _BARE_PAIR.finditer(text)]
+    return [(float(match[1][:300]), float(match[2][:300])) for match in _BARE_PAIR.finditer(text)][-MAX_SPANS:]
 
 
 def to_seconds(text: str) -> float:

@@ -1,0 +1,45 @@
+"""What a policy does, right or wrong: which answers it gives, how varied, how long, whether it uses its tools."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
+
+import numpy as np
+
+from gamutrl.core import Rollout
+
+
+def distribution(values: Sequence[Hashable], most: int | None = None) -> dict[Hashable, float]:
+    """The share of each value, most frequent first; with `most`, the rest is left out."""
+    return {value: count / len(values) for value, count in Counter(values).most_common(most)}
+
+
+def entropy(values: Sequence[Hashable]) -> float:
+    """The entropy of a list of values, in nats: 0 when all are one, which is how a collapse shows."""
+    return -sum(share * math.log(share) for share in distribution(values).values())
+
+
+def distinct_share(values: Sequence[Hashable]) -> float:
+    """How many different values there are, as a share of their number; NaN without any."""
+    return len(set(values)) / len(values) if values else math.nan
+
+
+def tool_rate(rollouts: Sequence[Rollout], name: str | None = None) -> float:
+    """The share of rollouts that called a tool (this one, if named) without error; NaN without rollouts."""
+    used = [any(c.error is None and name in (None, c.name) for c in rollout.calls) for rollout in rollouts]
+    return sum(used) / len(used) if used else math.nan
+
+
+def end_rates(rollouts: Sequence[Rollout]) -> dict[Hashable, float]:
+    """The share of each way of ending: answer, eos, length, budget, error."""
+    return distribution([rollout.end for rollout in rollouts])
+
+
+def mean_where(rollouts: Sequence[Rollout], value: Callable[[Rollout], float], where: Sequence[bool]) -> float:
+    """The mean of a value over some of the rollouts (length of right answers, say); NaN without any."""
+    if len(rollouts) != len(where):
+        raise ValueError(f"There must be a yes or no for each rollout: {len(rollouts)} rollouts, {len(where)} values.")
+    chosen = [value(rollout) for rollout, yes in zip(rollouts, where) if yes]
+    return float(np.mean(chosen)) if chosen else math.nan
