@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from random import Random
 
 from gamutrl.rewards.parsing import numbers
 
@@ -132,6 +133,24 @@ def out_of(boxes: Sequence[Box], crop: Box) -> list[list[float]]:
         return []
     x, y = crop[0], crop[1]
     return [[x + b[0] * width, y + b[1] * height, x + b[2] * width, y + b[3] * height] for b in boxes]
+
+
+def box_elsewhere(
+    box: Box, rng: Random, *, differ: float = 0.3, widen: float = 0.1, every: int = 20, attempts: int = 100
+) -> list[float] | None:
+    """A random box of about this one's size that does not overlap it, as fractions of the picture; None if none fits.
+
+    Sides differ by up to a share that grows by `widen` at every so many attempts, the first included (VisRL).
+    """
+    width, height = box[2] - box[0], box[3] - box[1]
+    for attempt in range(attempts):
+        differ += widen * (attempt % every == 0)
+        w, h = (rng.uniform(side * (1 - differ), side * (1 + differ)) for side in (width, height))
+        x, y = rng.uniform(0, 1 - w), rng.uniform(0, 1 - h)
+        apart = x + w <= box[0] or x >= box[2] or y + h <= box[1] or y >= box[3]
+        if apart and min(x, y) >= 0 and max(x + w, y + h) <= 1:
+            return [x, y, x + w, y + h]
+    return None
 
 
 def _grown(low: float, high: float, side: int) -> tuple[float, float]:

@@ -24,3 +24,11 @@ def view_utility(
 def best(values: Sequence[float], count: int) -> list[int]:
     """The places of the `count` largest values, the largest first, equal ones in their order."""
     return sorted(range(len(values)), key=lambda i: -values[i])[:count]
+
+
+def thinned_halves(count: int, most: int = 8) -> list[int]:
+    """The frames kept of two videos that stand one after another: `most` in all, evenly spaced in each half."""
+    if count <= most:
+        return list(range(count))
+    half, each = count // 2, most // 2
+    return [start + i * half // each for start in (0, half) for i in range(each)]

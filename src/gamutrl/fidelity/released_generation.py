@@ -32,3 +32,10 @@ def corl_answer(text: str) -> str:
         return found[1].strip()
     text = re.sub(r"</?+(?:think|answer)>", "", text.rpartition("</think>")[2])
     return re.sub(r"Answer:?+", "", text).strip()
+
+
+def x_omni_clean(text: str) -> str:
+    """X-Omni: of the phrases to cut out only the last is, since each cut starts from the text as it was."""
+    for phrase in ("addCriterion", "No text recognized."):
+        cleaned = text.replace(phrase, "")
+    return cleaned

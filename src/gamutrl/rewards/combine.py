@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -106,9 +107,29 @@ def weighted_mean(parts: Sequence[tuple[float, float]]) -> float:
     return sum(value * weight for value, weight in parts) / total if total else 0.0
 
 
+def all_or_nothing(scores: Mapping[str, Sequence[float | None]], weights: Mapping[str, float]) -> list[float | None]:
+    """The weighted sum of each sample's scores; None for a sample that one of the scorers failed on (MixGRPO)."""
+    return [
+        None if None in row else sum(weights[name] * value for name, value in zip(scores, row) if value is not None)
+        for row in zip(*scores.values())
+    ]
+
+
 def discounted_mean(values: Sequence[float], gamma: float = 0.9) -> float:
     """The mean of a trajectory's rewards, each weighing gamma times the one before it (MetaSpatial); 0 without any."""
     return weighted_mean([(value, gamma**i) for i, value in enumerate(values)])
+
+
+def weights_of(spec: str | None) -> dict[str, float]:
+    """Weights by name from `{"clip": 0.6}` or `clip:0.6,hps` (1 where none is given); the last of a name counts.
+
+    Raises ValueError for a weight that is no number.
+    """
+    spec = (spec or "").strip()
+    if spec.startswith("{"):
+        return {str(name): float(weight) for name, weight in json.loads(spec).items()}
+    pairs = [part.partition(":") for part in spec.split(",") if part.strip()]
+    return {name.strip(): float(weight) if colon else 1.0 for name, colon, weight in pairs}
 
 
 def reweighted(rewards: Sequence[Reward], **weights: float) -> tuple[Reward, ...]:

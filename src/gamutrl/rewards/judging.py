@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Literal
 
 from gamutrl.rewards.answers import to_number
 from gamutrl.rewards.tags import Tag, tag_text
@@ -51,7 +52,15 @@ def spoken_choice(answer: str, *, word: str = "response") -> str:
     return f"{word} {number} is better" if number in (1, 2) else f"two {word} are the same"
 
 
-def labelled_score(reply: str, label: str, digits: str = "0-9") -> float | None:
+def labelled_score(
+    reply: str, label: str, digits: str = "0-9", *, which: Literal["first", "last"] = "first"
+) -> float | None:
     """The number that follows a label ("Final Score:"), if its first digit is one of these; None without one."""
-    found = re.search(rf"{re.escape(label)}\s*+([{digits}](?:\.\d{{1,18}})?)", reply)
-    return float(found[1]) if found else None
+    found = re.findall(rf"{re.escape(label)}\s*+([{digits}](?:\.\d{{1,18}})?)", reply)
+    return float(found[0 if which == "first" else -1]) if found else None
+
+
+def final_score(reply: str, *, after: str = "Final Score:") -> int:
+    """The first whole number after the last marker, or in the whole reply without it; 0 if there is none."""
+    found = re.search(r"\d{1,18}", reply.rpartition(after)[2])
+    return int(found[0]) if found else 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Sequence
 
 from rapidfuzz.distance import Levenshtein
@@ -28,3 +30,22 @@ def rendered_text(lines: Sequence[Line] | None, target: str) -> float:
     if not other or other in one:
         return float(bool(other))
     return 1 - min(Levenshtein.distance(one, other), len(other)) / len(other)
+
+
+def plain_text(text: str, *, blanks: bool = True) -> str:
+    """A text without punctuation: Latin letters, digits, Chinese characters; in lower case with single blanks.
+
+    blanks: False drops blanks and keeps the case, as for Chinese.
+    """
+    text = re.sub(r"[^a-zA-Z0-9À-ÖØ-öø-ÿŒœŸ\u4e00-\u9fa5\s]", "", text)
+    return " ".join(text.split()).lower() if blanks else re.sub(r"\s+", "", text)
+
+
+def words_read(read: str, target: str, *, blanks: bool = True) -> tuple[Counter[str], Counter[str]]:
+    """The target's words (or, without `blanks`, its characters) that were read, and those that were not.
+
+    Order and whatever else was read do not matter. Source: X-Omni's LongText-Bench (2507.22058).
+    """
+    one, other = (plain_text(text, blanks=blanks) for text in (read, target))
+    said, asked = (Counter(text.split() if blanks else text) for text in (one, other))
+    return asked & said, asked - said

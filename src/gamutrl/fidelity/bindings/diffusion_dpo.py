@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from gamutrl.fidelity import compose
@@ -22,4 +24,12 @@ def dpo_loss(model_pred: Leaf64, ref_pred: F64, target: F64, beta: float) -> dic
         "raw_model_loss": divergences.mean_square(model_pred, target).mean(),
         "raw_ref_loss": divergences.mean_square(ref_pred, target).mean(),
         "grad_model_pred": gradient(loss, model_pred),
+    }
+
+
+def pair_order(label_0: list[float], choice_model: str) -> dict[str, Any]:
+    names = ["jpg_0", "jpg_1"]
+    return {
+        "kept_rows": [i for i, label in enumerate(label_0) if label in (0, 1)],
+        "preferred_first": [names[::-1] if label == 0 and not choice_model else names for label in label_0],
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -44,3 +46,11 @@ def kto_loss(
         "acc": (beta * (gain - kl) * sign > 0).float().mean(),
         "grad_model_losses": gradient(loss, model_losses),
     }
+
+
+LIKED = {"gt_label_wi_l": ("exclusive_win", "intersections")}
+
+
+def binary_label_policy(policy: str, split: list[str]) -> dict[str, Any]:
+    rows = [i for i, kind in enumerate(split) if policy != "gt_label_w_l" or kind != "intersections"]
+    return {"kept_rows": rows, "label": [split[i] in LIKED.get(policy, ("exclusive_win",)) for i in rows]}

@@ -11,6 +11,7 @@ from gamutrl.functional import (
     preference,
     windows,
 )
+from gamutrl.rewards import pairs
 
 
 def pair_dpo_loss(
@@ -34,3 +35,49 @@ def pair_dpo_loss(
 def mask_count(timestep: float, seq_len: int, min_masking_rate: float) -> dict[str, Any]:
     rate = windows.mask_rate(timestep, "cosine", floor=min_masking_rate)
     return {"mask_prob": rate, "n_masked": max(1, round(seq_len * rate))}
+
+
+def homologous_pairs(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    answer: list[dict[str, Any]] = []
+    places = (0, 0)
+    for r, row in enumerate(rows):
+        captions, images = row["bert_scores"], row["vqa_scores"]
+        win, lose = (pick(range(len(captions)), captions.__getitem__) for pick in (pairs.first_best, pairs.first_worst))
+        if max(images) > 0.6 and max(images) != min(images):  # Released: else the places of the row before.
+            places = (images.index(max(images)), images.index(min(images)))
+        folder = f"datasets/journeydb/generated_images/{row['id']}"
+        answer.append(
+            {
+                "id": row["id"],
+                "caption_win": f"row{r}_cap{win}",
+                "caption_lose": f"row{r}_cap{lose}",
+                "bert_score_win": captions[win],
+                "bert_score_lose": captions[lose],
+                "image_win": f"{folder}/{places[0]}.png",
+                "image_lose": f"{folder}/{places[1]}.png",
+                "vqa_score_win": images[places[0]],
+                "vqa_score_lose": images[places[1]],
+            }
+        )
+    return answer
+
+
+def iterative_pairs(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    answer = []
+    for r, row in enumerate(rows):
+        before, updated = row["previous"], {"id": row["id"]}
+        for kind, score, names in (
+            ("caption", "bert_score", f"new{r}_cap{{}}"),
+            ("image", "vqa_score", f"datasets/journeydb/generated_images_iter2/{row['id']}/{{}}.png"),
+        ):
+            scores = row[f"{score}s"]
+            win = pairs.first_best(range(len(scores)), scores.__getitem__)
+            loser = "win" if scores[win] > before[f"{score}_win"] else "lose"
+            updated |= {
+                f"{kind}_win": names.format(win),
+                f"{kind}_lose": before[f"{kind}_{loser}"],
+                f"{score}_win": scores[win],
+                f"{score}_lose": before[f"{score}_{loser}"],
+            }
+        answer.append(updated)
+    return answer

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from gamutrl.fidelity.inputs import F32
 from gamutrl.functional import (
     preference,
 )
+from gamutrl.rewards import paths
 
 
 def dpo_with_reward_guidance(
@@ -26,3 +29,23 @@ def dpo_with_reward_guidance(
     if reward_coef:
         return loss - reward_coef * yes_probs.clamp(min=1e-7).log().mean()
     return dpo_coef * loss + sft_coef * sft_loss
+
+
+def path_state(steps: list[dict[str, Any]]) -> dict[str, Any]:
+    verdict = paths.path_verdict(paths.Look(step["clarity"], step["potential"], step["no_prob"]) for step in steps)
+    return {
+        "kept": verdict.kept,
+        "no_prob": verdict.no_probability,
+        "judged_step": verdict.step,
+        "verifier_steps": verdict.seen,
+    }
+
+
+def final_selection(kept: list[bool], no_probs: list[float], orm_yes_probs: list[float]) -> int:
+    return paths.chosen_path(kept, no_probs, orm_yes_probs)
+
+
+def orm_score(first_token: str, logits: F32) -> dict[str, Any]:
+    said = first_token.lower()
+    probability = float(logits.softmax(0)[0]) if said in ("yes", "no") else 0.0
+    return {"is_yes": said == "yes", "yes_prob": probability}

@@ -9,6 +9,7 @@ from gamutrl.functional import (
     objectives,
     ratios,
 )
+from gamutrl.rewards import combine, judging, parsing, tournament
 
 
 def policy_loss(
@@ -30,3 +31,59 @@ def policy_loss(
     advantage = advantage.clamp(-adv_clip_max, adv_clip_max)
     loss = objectives.clipped_surrogate(ratio, advantage, clip_range).mean() / scale
     return {"ratio": ratio.exp(), "loss": loss, "grad_log_prob": gradient(loss, log_prob).reshape(1)}
+
+
+def normalize_winner(text: str) -> int | None:
+    return tournament.named_winner(text)
+
+
+def pairwise_win_rate(num_items: int, outputs: list[str], better_1: str, better_2: str) -> list[float]:
+    winners = [tournament.answered_winner(text, better_1, better_2) for text in outputs]
+    rates = tournament.win_rates(num_items, [tournament.SHARE[winner] for winner in winners])
+    return [round(rate or 0.0, 3) for rate in rates]
+
+
+def flex_win_rate(
+    num_items: int,
+    outputs: list[str],
+    category_weights: list[float] | None,
+    dim_weight: float,
+    overall_weight: float = 1.0,
+) -> dict[str, Any]:
+    def rates(shares: list[float | None]) -> list[float | None]:
+        return [None if rate is None else round(rate, 3) for rate in tournament.win_rates(num_items, shares)]
+
+    verdicts = [parsing.json_in(text, repair=False) for text in outputs]
+    winners = [verdict.get("winner") if isinstance(verdict, dict) else None for verdict in verdicts]
+    overall = [rate or 0.0 for rate in rates([tournament.SHARE[tournament.named_winner(w)] for w in winners])]
+    shares = [tournament.category_shares(verdict) for verdict in verdicts]
+    names = list(dict.fromkeys(name for share in shares for name in share))
+    by_name = {name: rates([share.get(name) for share in shares]) for name in names}
+    weights = [*(category_weights or []), *[1.0] * len(names)]
+    rows = [[(rate[i], w) for rate, w in zip(by_name.values(), weights)] for i in range(num_items)]
+    known = [[(rate, weight) for rate, weight in row if rate is not None] for row in rows]
+    means = [round(combine.weighted_mean(row), 3) for row in known]
+    both = (overall_weight, dim_weight or 1.0)  # Released: a weight of 0 counts as none given.
+    reward = [
+        combine.weighted_mean(list(zip((one, mean), both))) if row else one
+        for one, mean, row in zip(overall, means, known)
+    ]
+    detail: dict[str, Any] = {
+        "overall_reward": overall,
+        "dim_mean_reward": means,
+        "dim_rate_flags": [bool(row) for row in known],
+    }
+    detail |= {name: [rate or 0.0 for rate in rated] for name, rated in by_name.items()}
+    return {"reward": reward, "detail": detail}
+
+
+def pointwise_scores(responses: list[str]) -> dict[str, list[float]]:
+    def scores(word: str) -> list[float]:
+        label = f"{word} Score (1-5):"
+        return tournament.filled([judging.labelled_score(text, label, "0-5", which="last") for text in responses])
+
+    return {word.lower(): scores(word) for word in ("Alignment", "Style", "Coherence")}
+
+
+def reward_spec(spec: str | None) -> dict[str, float]:
+    return combine.weights_of(spec)

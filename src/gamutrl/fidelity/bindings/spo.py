@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from gamutrl.fidelity.inputs import F32, F64, Leaf64, gradient
@@ -10,6 +12,7 @@ from gamutrl.functional import (
     ratios,
     sampling,
 )
+from gamutrl.rewards import pairs
 
 
 def spo_loss(
@@ -54,3 +57,15 @@ def spm_criterion(
         losses = (losses + label_0 * own[0] + label_1 * own[1]) / 2
     weight = 1 / num_examples_per_prompt
     return (losses * weight / weight.sum()).sum()
+
+
+def pickscore_relabel(scores_0: list[float], scores_1: list[float], threshold: float) -> dict[str, list[float]]:
+    labels = [pairs.preferred(a, b, threshold=threshold) for a, b in zip(scores_0, scores_1)]
+    return {"label_0": labels, "label_1": [1 - label for label in labels]}
+
+
+def preference_score_compare(scores: list[list[float]], threshold: float) -> dict[str, Any]:
+    columns = list(zip(*scores))
+    ends = [[pick(range(len(c)), c.__getitem__) for c in columns] for pick in (pairs.first_best, pairs.first_worst)]
+    valid = [pairs.gap(c[best], c[worst]) > threshold for c, best, worst in zip(columns, *ends)]
+    return {"indices": ends, "valid": valid}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from gamutrl.environments import views
 from gamutrl.fidelity import compose
 from gamutrl.fidelity.inputs import F64
 from gamutrl.functional import (
     divergences,
 )
+from gamutrl.rewards import tags
 
 
 def grpo_advantage_and_loss(
@@ -25,3 +27,16 @@ def grpo_advantage_and_loss(
     )
     kl = divergences.kl_estimate(per_token_logps, ref_per_token_logps, **bound)
     return {"advantages": answer["advantages"], "loss": answer["loss"], "token_kl": kl}
+
+
+def accuracy_reward(completions: list[str], solution: list[str]) -> list[float]:
+    right = [float(tags.tag_text(text, missing="whole") == one) for text, one in zip(completions, solution)]
+    return right + [0.1] * (len(completions) - len(right))
+
+
+def format_reward(completions: list[str]) -> list[float]:
+    return [tags.tag_format(text, after=True) for text in completions]
+
+
+def frame_subsample(n_frames: int) -> list[int]:
+    return views.thinned_halves(n_frames)

@@ -13,6 +13,7 @@ from gamutrl.functional import (
     denoising,
     preference,
 )
+from gamutrl.metrics import preferences
 
 
 def flow_dpo_loss(
@@ -57,3 +58,15 @@ def reward_model_loss(
         "grad_A": gradient(loss, rewards_A),
         "grad_B": gradient(loss, rewards_B),
     }
+
+
+def preference_accuracy(h: list[int], m: list[float]) -> dict[str, float | None]:
+    return {"with_ties": preferences.accuracy_with_ties(h, m), "without_ties": preferences.accuracy(h, m)}
+
+
+def reward_normalisation(config: dict[str, float] | None, reward: dict[str, float]) -> dict[str, float]:
+    scale = config or {}
+    scaled = {
+        name: (value - scale.get(f"{name}_mean", 0)) / scale.get(f"{name}_std", 1) for name, value in reward.items()
+    }
+    return {**scaled, "Overall": sum(scaled.values())}
