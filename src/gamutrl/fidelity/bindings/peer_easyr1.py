@@ -6,10 +6,12 @@ from typing import Any
 
 from torch import Tensor
 
-from gamutrl.fidelity.inputs import F32, Labels, Leaf, gradient
+from gamutrl.fidelity.inputs import F32, Labels, Leaf, gradient, tensor
 from gamutrl.functional import advantages as adv
-from gamutrl.functional import divergences, objectives, ratios
+from gamutrl.functional import divergences, objectives, ratios, shaping
 from gamutrl.functional.weights import action_weights, masked_mean, weighted_total
+from gamutrl.rewards import benchmarks, grading, tags
+from gamutrl.rewards.answers import first_of
 
 # -- advantages -------------------------------------------------------------------------------------------------------
 
@@ -147,3 +149,50 @@ def kl_penalty(log_probs: Leaf, ref_log_probs: F32, kl_penalty: str) -> dict[str
     bounds: Any = {"bound": 20, "clamp": 10} if kind == "k3" else {}
     kl = divergences.kl_estimate(log_probs, ref_log_probs, kind, **bounds)
     return {"kl": kl, "grad_sum": gradient(kl.sum(), log_probs)}
+
+
+# -- rewards of text and length ------------------------------------------------------------------------------------
+
+
+def math_score(response: str, ground_truth: str, format_weight: float) -> dict[str, float]:
+    response = benchmarks.tight_tags(response)
+    return _graded(boxed_format(response), grading.boxed(response), ground_truth, format_weight)
+
+
+def boxed_format(response: str) -> float:
+    after = ("</think>", r"\\boxed\{", r"\}")
+    return float(response.startswith("<think>") and tags.in_order(response, after))
+
+
+def r1v_score(response: str, ground_truth: str, format_weight: float) -> dict[str, float]:
+    given = tags.tag_text(response, multiline=False, missing="whole")
+    return _graded(tags.tag_format(response), given, ground_truth, format_weight)
+
+
+def _graded(layout: float, given: str | None, truth: str, weight: float) -> dict[str, float]:
+    accuracy = float(grading.same_answer(given, truth))
+    return {"overall": (1 - weight) * accuracy + weight * layout, "format": layout, "accuracy": accuracy}
+
+
+def index_choice_score(response: str, ground_truth: str) -> dict[str, float]:
+    accuracy = float((first_of(response, ("0", "1", "2")) or "") == ground_truth)
+    return {"overall": accuracy, "accuracy": accuracy}
+
+
+def dapo_score(
+    response: str,
+    ground_truth: str,
+    response_length: int,
+    max_response_length: int,
+    overlong_buffer_length: int,
+    overlong_penalty_factor: float,
+) -> dict[str, float]:
+    right = benchmarks.minerva_answer(response) == benchmarks.spelled_minerva(ground_truth)
+    accuracy = 1.0 if right else -1.0
+    overlong = float(shaping.soft_overlong(tensor(response_length), max_response_length, overlong_buffer_length))
+    return {
+        "overall": accuracy + overlong_penalty_factor * overlong,
+        "accuracy": accuracy,
+        "overlong": overlong,
+        "accuracy_normalized": (accuracy + 1) / 2,
+    }

@@ -9,9 +9,11 @@ from torch import Tensor
 
 from gamutrl.fidelity.inputs import F32, Leaf, Mask, gradient
 from gamutrl.functional import advantages as adv
-from gamutrl.functional import corrections, divergences, objectives, preference, ratios
+from gamutrl.functional import corrections, divergences, objectives, preference, ratios, shaping
 from gamutrl.functional.groups import consecutive
 from gamutrl.functional.weights import action_weights, masked_mean, weighted_total
+from gamutrl.rewards import maths, repetition, tags
+from gamutrl.rewards.lengths import cosine_length
 
 # -- advantages -------------------------------------------------------------------------------------------------------
 
@@ -169,3 +171,54 @@ def sdar_loss(
     loss = weighted_total(gate * gap, action_weights(response_mask, **aggregation))
     gate_mean = masked_mean(gate, response_mask)
     return {"loss": loss, "grad": gradient(loss, student_log_probs), "gate_mean": gate_mean}
+
+
+# -- rewards of text and length ------------------------------------------------------------------------------------
+
+
+def cosine_reward(
+    accuracies: list[float],
+    lengths: list[int],
+    max_len: int,
+    min_len_value_correct: float,
+    max_len_value_correct: float,
+    min_len_value_wrong: float,
+    max_len_value_wrong: float,
+) -> list[float]:
+    values: Any = {
+        "longest": max_len,
+        "when_right": (min_len_value_correct, max_len_value_correct),
+        "when_wrong": (min_len_value_wrong, max_len_value_wrong),
+        "clip": False,
+    }
+    return [cosine_length(length, accuracy >= 1, **values) for length, accuracy in zip(lengths, accuracies)]
+
+
+def soft_overlong_reward(lengths: F32, max_completion_len: int, soft_punish_cache: int) -> Tensor:
+    return shaping.soft_overlong(lengths, max_completion_len, soft_punish_cache, floored=False)
+
+
+def repetition_reward(completions: list[str], ngram_size: int, max_penalty: float) -> list[float]:
+    return [-max_penalty * repetition.repeated_words(text, n=ngram_size) for text in completions]
+
+
+def format_reward(completions: list[str]) -> list[float]:
+    return [tags.tag_format(text) for text in completions]
+
+
+def react_format_reward(completions: list[str]) -> list[float]:
+    steps = (r"</think>\s*+Action:", "Action Input:")
+    return [float(text.startswith("<think>") and tags.in_order(text, steps)) for text in completions]
+
+
+def math_accuracy_reward(completions: list[str], solution: list[str]) -> list[float]:
+    boxed = maths.Reading(kinds=("latex",), unanchored=False, boxed_priority=0, first_match=True)
+
+    def verified(completion: str, gold: str) -> float:
+        given = tags.tag_text(completion)
+        read = boxed if given is None else maths.Reading()
+        gold = tags.tag_text(gold, missing="whole")
+        given = completion if given is None else given
+        return float(bool(maths.math_equal(given, gold, read=read, read_gold=maths.Reading(first_match=True))))
+
+    return [verified(*pair) for pair in zip(completions, solution)]

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from gamutrl.fidelity.inputs import F32, I64, Leaf, Mask, arguments, gradient
 from gamutrl.functional import advantages as adv
-from gamutrl.functional import corrections, divergences, objectives, preference, probabilities, ratios
+from gamutrl.functional import corrections, divergences, objectives, preference, probabilities, ratios, shaping
 from gamutrl.functional.groups import consecutive
 from gamutrl.functional.weights import action_weights, masked_mean, weighted_total
+from gamutrl.rewards import lengths, maths, repetition, tags
 
 # -- advantages -------------------------------------------------------------------------------------------------------
 
@@ -445,3 +446,62 @@ def generalized_jsd_loss(
     student, teacher = ((logits / temperature).log_softmax(-1) for logits in (student_logits, teacher_logits))
     loss = masked_mean(divergences.jensen_shannon(student, teacher, beta), labels != -100)
     return {"loss": loss, "grad_student_logits": gradient(loss, student_logits)}
+
+
+# -- rewards of text and length ------------------------------------------------------------------------------------
+
+_BOXED_FIRST = maths.Reading(kinds=("latex",), unanchored=False, boxed_priority=0, first_match=True)
+
+
+def _verified(completion: str, solution: str) -> float | None:
+    same = maths.math_equal(completion, solution, read=_BOXED_FIRST, read_gold=maths.Reading())
+    return None if same is None else float(same)
+
+
+def accuracy_reward(completions: list[str], solution: list[str]) -> list[float | None]:
+    return [_verified(*pair) for pair in zip(completions, solution)]
+
+
+def reasoning_accuracy_reward(
+    completions: list[str], solution: list[str], reasoning_delimiters: tuple[str, ...] = ("</think>",)
+) -> list[float | None]:
+    def after_thought(completion: str) -> str | None:
+        marks = [mark for mark in reasoning_delimiters if mark in completion]
+        return completion.rpartition(marks[0])[2] if marks else None
+
+    texts = [after_thought(completion) for completion in completions]
+    return [0.0 if text is None else _verified(text, gold) for text, gold in zip(texts, solution)]
+
+
+def cosine_scaled_reward(
+    completions: list[str],
+    solution: list[str],
+    completion_lengths: list[int],
+    max_len: int,
+    min_value_correct: float = 0.5,
+    max_value_correct: float = 1.0,
+    min_value_wrong: float = -1.0,
+    max_value_wrong: float = -0.5,
+) -> list[float | None]:
+    values: Any = {
+        "longest": max_len,
+        "when_right": (max_value_correct, min_value_correct),
+        "when_wrong": (min_value_wrong, max_value_wrong),
+    }
+    right = accuracy_reward(completions, solution)
+    return [
+        None if ok is None else lengths.cosine_length(length, bool(ok), **values)
+        for length, ok in zip(completion_lengths, right)
+    ]
+
+
+def repetition_penalty_reward(completion_ids: list[list[int]], ngram_size: int, max_penalty: float) -> list[float]:
+    return [max_penalty * repetition.repeated_share(repetition.runs(ids, ngram_size)) for ids in completion_ids]
+
+
+def soft_overlong_punishment(lengths: F32, max_completion_len: int, soft_punish_cache: int) -> Tensor:
+    return shaping.soft_overlong(lengths, max_completion_len, soft_punish_cache)
+
+
+def think_format_reward(completions: list[str]) -> list[float]:
+    return [tags.tag_format(text, ("think",), after=True) * (text.count("<think>") == 1) for text in completions]

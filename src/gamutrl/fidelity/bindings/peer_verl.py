@@ -12,6 +12,7 @@ from gamutrl.fidelity.inputs import F32, I64, Labels, Leaf, Mask, arguments, gra
 from gamutrl.functional import advantages as adv
 from gamutrl.functional import corrections, divergences, objectives, probabilities, ratios, shaping
 from gamutrl.functional.weights import action_weights, masked_mean, weighted_total
+from gamutrl.rewards import benchmarks, grading, tags
 
 # -- advantages -------------------------------------------------------------------------------------------------------
 
@@ -520,3 +521,45 @@ def adaptive_kl_controller(
     for current, steps in updates:
         values.append(shaping.adapted_coefficient(values[-1], current, target_kl, steps / horizon))
     return values[1:]
+
+
+# -- rewards of text and length ------------------------------------------------------------------------------------
+
+
+def geo3k_score(predict_str: str, ground_truth: str, use_boxed: bool, format_score: float) -> float:
+    layout = predict_str.startswith("<think>") and tags.in_order(predict_str, ("</think>", r"\\boxed\{", r"\}"))
+    given = grading.boxed(predict_str) if use_boxed else predict_str
+    return (1 - format_score) * grading.same_answer(given, ground_truth) + format_score * layout
+
+
+def gsm8k_score(solution_str: str, ground_truth: str, method: str, score: float, format_score: float) -> float:
+    given = benchmarks.last_number(solution_str, marked=method == "strict")
+    return 0.0 if given is None else score if given == ground_truth else format_score
+
+
+def hendrycks_math_score(solution_str: str, ground_truth: str) -> float:
+    return benchmarks.same_math(benchmarks.math_answer(solution_str), ground_truth)
+
+
+def normalize_final_answer(final_answer: str) -> str:
+    return benchmarks.spelled_minerva(final_answer)
+
+
+def math_dapo_score(solution_str: str, ground_truth: str, strict_box_verify: bool) -> dict[str, Any]:
+    given = None if strict_box_verify else benchmarks.minerva_answer(solution_str)
+    right = given == benchmarks.spelled_minerva(ground_truth)
+    if given is None:
+        given = grading.boxed(solution_str[-100:])
+        right = given == ground_truth
+        given = given if given or strict_box_verify else "[INVALID]"
+    return {"score": 1.0 if right else -1.0, "acc": right, "pred": given}
+
+
+def search_qa_em_score(solution_str: str, targets: Any, substring: bool, format_score: float) -> float:
+    given = tags.tag_text(solution_str, which="last")
+    if given is None:
+        return 0.0
+    if not benchmarks.exact_match(given, targets, inside=substring):
+        return format_score
+    crowded = max(solution_str.count("<answer>"), solution_str.count("</answer>")) > 10
+    return 0.25 if crowded and not substring else 1.0

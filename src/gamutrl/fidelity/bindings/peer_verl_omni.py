@@ -11,6 +11,8 @@ from gamutrl.fidelity.inputs import F32, I64, Labels, Leaf, gradient
 from gamutrl.functional import advantages as adv
 from gamutrl.functional import denoising, divergences, objectives, preference, ratios, sampling, windows
 from gamutrl.functional.groups import group_index
+from gamutrl.rewards import benchmarks, maths, ocr, tags
+from gamutrl.rewards.parsing import loads
 
 # -- samplers ---------------------------------------------------------------------------------------------------------
 
@@ -272,3 +274,37 @@ def omni_dpo_loss(
         "reward_accuracy": (chosen > rejected).float().mean(),
         "reward_margin": beta * (chosen - rejected).mean(),
     }
+
+
+# -- rewards of text and length ------------------------------------------------------------------------------------
+
+
+def choice_score(solution_str: str, ground_truth: str) -> dict[str, float]:
+    given, truth = (tags.tag_text(text, missing="empty") for text in (solution_str, ground_truth))
+    return {"score": float(given == truth), "accuracy": float(given == truth)}
+
+
+def ocr_levenshtein_score(text: str, ground_truth: str) -> float:
+    text, ground_truth = ("".join(part.split()) for part in (text, ground_truth))
+    return ocr.rendered_text([(text, 1.0)], ground_truth) if ground_truth else float(not text)
+
+
+def mmk12_score(solution_str: str, ground_truth: str, options: str | None, format_score: float) -> dict[str, float]:
+    solution_str, ground_truth = (benchmarks.without_degrees(text) for text in (solution_str, ground_truth))
+    content = tags.tag_text(solution_str, missing="whole")
+
+    def verified(truth: str) -> float:
+        either = maths.Reading(kinds=("expr", "latex"))
+        boxed = f"\\boxed{{{truth}}}"
+        return float(bool(maths.math_equal(content, boxed, read=either, read_gold=maths.Reading(kinds=("latex",)))))
+
+    if len(ground_truth) == 1 and ground_truth in "ABCDE":
+        letter = benchmarks.last_letter(content)
+        choices = loads(options or "")
+        accuracy = float(letter == ground_truth) if letter else 0.0
+        if letter is None and isinstance(choices, dict) and ground_truth in choices:
+            accuracy = 0.5 * verified(str(choices[ground_truth]))
+    else:
+        accuracy = verified(ground_truth)
+    layout = format_score * benchmarks.only_tag_around(solution_str, "\\boxed{")
+    return {"score": (accuracy + layout) / (1 + format_score), "format_reward": layout, "accuracy": accuracy}
