@@ -18,6 +18,7 @@ from __future__ import annotations
 from typing import Any
 
 from gamutrl.core import Sampling
+from gamutrl.data.media import MediaOptions
 from gamutrl.data.rows import FileRows
 from gamutrl.data.sources import Changed, Mixture
 from gamutrl.data.transforms import WithSuffix
@@ -106,6 +107,14 @@ ASK = WithSuffix(
     " Think first, between <think> and </think>; then answer between <answer> and </answer>, in JSON format."
 )
 
+
+def rows(file: str) -> Changed:
+    """A file of the hub's omlab/VLM-R1, its archives unpacked where they lie."""
+    return Changed(
+        FileRows(f"VLM-R1/rec_jsons_processed/{file}", split="all", media=MediaOptions(image_root="VLM-R1")), ASK
+    )
+
+
 TINY = tiny(
     "scenes",
     "detect",
@@ -121,15 +130,10 @@ TINY = tiny(
 
 PAPER = paper(
     TextModel("Qwen/Qwen2.5-VL-3B-Instruct", max_prompt_tokens=16384, gradient_checkpointing=True),
-    Mixture(
-        tuple(
-            Changed(FileRows(f"VLM-R1/rec_jsons_processed/{name}_train.jsonl"), ASK)
-            for name in ("refcoco", "refcocop", "refcocog")
-        )
-    ),
+    Mixture(tuple(rows(f"{name}_train.jsonl") for name in ("refcoco", "refcocop", "refcocog"))),
     (IOU, AP, FORMAT),
     METRIC,
-    held_out=Changed(FileRows("VLM-R1/rec_jsons_processed/lisa_test.jsonl", split="all"), ASK),
+    held_out=rows("lisa_test.jsonl"),
     steps=600,
     prompts_per_step=16,
     sampling=Sampling(max_tokens=2048),

@@ -54,7 +54,9 @@ class Replay:
             return batch
         stays_R = torch.ones_like(alive_R)
         stays_R[idle[: len(drawn)]] = False
-        return Batch.concat([batch.take_rollouts(stays_R), rebuilt(drawn, batch.reward_names)])
+        mixed = Batch.concat([batch.take_rollouts(stays_R), rebuilt(drawn, batch.reward_names)])
+        mixed.cache = batch.cache  # This step's prompts come first and keep their numbers.
+        return mixed
 
     def _draw(self, count: int, context: Context) -> list[Kept]:
         if self.max_age:
