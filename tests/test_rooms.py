@@ -16,14 +16,14 @@ FLOORS = {
     "data": 2,
     "rewards": 3,
     "metrics": 3,
-    "environments": 3,
-    "policies": 4,
-    "zoo": 5,
-    "training": 6,
-    "recipes": 7,
-    "fidelity": 8,
-    "report": 8,
-    "cli": 9,
+    "environments": 4,
+    "policies": 5,
+    "zoo": 6,
+    "training": 7,
+    "recipes": 8,
+    "fidelity": 9,
+    "report": 9,
+    "cli": 10,
 }
 
 

@@ -61,3 +61,9 @@ def all_pairs(
     """Every chosen with every rejected, but for those to skip; a random `most` of them where there are more (MPO)."""
     pairs = [(one, other) for one, other in product(chosen, rejected) if not skip(one, other)]
     return rng.sample(pairs, most) if len(pairs) > most else pairs
+
+
+def kept_prefix(text: str, share: float) -> str:
+    """The first so many of a text's words, to be continued without the picture (MPO's Dropout NTP)."""
+    words = text.split(" ")
+    return " ".join(words[: int(len(words) * share)]).strip()

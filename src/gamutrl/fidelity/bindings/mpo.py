@@ -1,0 +1,90 @@
+"""MPO's released code, answered by ours."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from random import Random
+from typing import Any
+
+from gamutrl.rewards import answers, final_answers, pairs
+
+VQA = ("vqa_score", "mc_score", "math_verify_score")
+MODES = {
+    "chartqa": ("relaxed_accuracy",),
+    "docvqa": ("anls",),
+    "infographics": ("anls",),
+    **dict.fromkeys(("SROIE", "CLEVR_math", "geos", "geometry"), ("relaxed_accuracy", *VQA)),
+    "mavis": ("vqa_score", "mc_score", "math_score", "latex_score", "math_verify_score"),
+}
+GRADERS = {
+    **final_answers.GRADERS,  # Released: "anls" is the distance, so that what is most unlike is right.
+    "anls": lambda given, truth: 1 - answers.edit_similarity(given, truth, both_empty=1.0),
+}
+STYLES: dict[str, final_answers.Style] = {"v2": "boxed", "r1": "thought"}
+ERRORS = {"unmarked": "ValueError", "misplaced": "AssertionError"}
+
+
+def scoring_modes(ds_name: str) -> list[str]:
+    modes = ("vqa_score", "mc_score", "math_score", "math_verify_score")
+    return list(next((known for word, known in MODES.items() if word in ds_name), modes))
+
+
+def parse_answer(response: str, prompt_version: str) -> dict[str, Any]:
+    found = final_answers.final_answer(response, STYLES.get(prompt_version[-2:], "marked"))
+    if found.fault:
+        return {"error": ERRORS[found.fault]}
+    return {"rationale": found.rationale, "answer": found.answer}
+
+
+def check_answer(answer_pred: str, answer_gt: str, mode: list[str]) -> int:
+    return int(final_answers.is_right(answer_pred, answer_gt, [GRADERS[name] for name in mode]))
+
+
+def fix_answer(response: str, answer_pred: str, answer_gt: str) -> Any:
+    tidy = final_answers.tidied(response, answer_pred, answer_gt)
+    return {"error": "ValueError"} if tidy is None else tidy
+
+
+def dropout_ntp_prefix(prefix: str, start_ratio: float) -> str:
+    return pairs.kept_prefix(prefix, start_ratio)
+
+
+def build_pairs(
+    items: list[dict[str, Any]], mode: list[str], num_pairs_per_key: int, answer_fix: bool, **more: Any
+) -> dict[str, Any]:
+    sides: tuple[Any, ...] = tuple(defaultdict(list) for _ in range(3))
+    for item in items:
+        key = (item["image"], item["question"], item["answer"])
+        response, parsed = item["response"], parse_answer(item["response"], item["prompt_version"])
+        said = parsed.get("answer")
+        right = said is not None and check_answer(said, item["answer"], mode)
+        if right and answer_fix:
+            response = fix_answer(response, said, item["answer"])
+        sides[2 if said is None else 1 - right][key].append((response, said))
+    good, bad, unreadable = sides
+
+    def paired(rejected: Any) -> list[list[str]]:
+        def skip(one: Any, other: Any) -> bool:
+            return other[1] is not None and one[1].lower() in other[1].lower()
+
+        found = [
+            [key[1], one[0], other[0]]
+            for key in good
+            for one, other in pairs.all_pairs(
+                good[key], rejected[key], most=num_pairs_per_key, rng=Random(0), skip=skip
+            )
+        ]
+        return sorted(found)
+
+    by_answer, by_format = paired(bad), paired(unreadable)
+    told = num_pairs_per_key == 100
+    return {
+        "n_pos": sum(map(len, good.values())),
+        "n_neg": sum(map(len, bad.values())),
+        "n_format_neg": sum(map(len, unreadable.values())),
+        "all_incorrect": [list(key) for key in bad if bad[key] and key not in good],
+        "n_correctness_pairs": len(by_answer),
+        "n_format_pairs": len(by_format),
+        "correctness_pairs": by_answer if told else None,
+        "format_pairs": by_format if told else None,
+    }
