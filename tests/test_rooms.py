@@ -15,7 +15,7 @@ FLOORS = {
     "functional": 1,
     "data": 2,
     "rewards": 3,
-    "metrics": 3,
+    "metrics": 4,
     "environments": 4,
     "policies": 5,
     "zoo": 6,
