@@ -35,7 +35,7 @@ def visual_rft_boxes(text: str, tag_first: bool = True) -> list[Detection] | Non
         if box is None or (score is None and tag_first):
             return None
         found.append(Detection(box, score=score[0] if score else None))  # type: ignore[arg-type]
-    return found or None
+    return found if found or not tag_first else None
 
 
 def visual_rft_corners(text: str) -> list[Detection] | None:
@@ -86,7 +86,7 @@ def weighed_choice(text: str, pattern: str) -> str | None:
     A point for each keyword within 20 characters, two in the last 30% of the text, one before a punctuation mark; a
     letter that occurs n times gets them n times.
     """
-    text = " ".join(text.upper().split()) if text.strip() else ""
+    text = re.sub(r"\s+", " ", text.upper())
     points: dict[str, int] = {}
     counts = Counter(re.findall(pattern, text))
     for letter, count in counts.items():
@@ -104,6 +104,23 @@ def perception_r1_format(text: str) -> float:
     """Perception-R1: bars that are not escaped make an alternation of the marks' words."""
     words = ("<", ">", "object_ref_start", "object_ref_end", "box_start", "box_end", "im_end")
     return float(text.replace("<|endoftext|>", "").startswith(words))
+
+
+def plain_float(text: str) -> float | None:
+    """What `float` makes of a text, commas and all else refused."""
+    try:
+        return float(text[:400])
+    except ValueError:
+        return None
+
+
+def temporal_rlt_times(text: str) -> list[tuple[float, float]]:
+    """Temporal-RLT: the two times of the first answer's JSON object, as `float` reads them."""
+    value = loads(tag_text(text, missing="empty"))
+    try:
+        return [(float(value["start_time"]), float(value["end_time"]))]
+    except (TypeError, ValueError, KeyError, OverflowError):
+        return []
 
 
 def visionary_r1_number(text: str) -> float | None:
@@ -187,9 +204,8 @@ def time_r1_think_metrics(text: str) -> dict[str, float]:
 
 def vision_r1_boxes(text: str) -> list[Detection]:
     """Vision-R1: whole JSON first, its boxes cut to integers; else exactly spaced objects anywhere in the text."""
-    body = text.strip()
-    body = body.split("\n", 1)[1] if body.startswith("```json\n") else body.removeprefix("```json")
-    items = loads(body.split("```")[0])
+    lines = text.strip().split("\n")
+    items = loads("\n".join(lines[lines[0].startswith("```json") :]).split("```")[0])
     found = []
     for item in items if isinstance(items, list) else []:
         box = item.get("bbox_2d") if isinstance(item, dict) else None

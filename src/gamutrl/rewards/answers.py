@@ -325,10 +325,11 @@ def number_or_text(
     *,
     otherwise: Compare = partial(same_text, ignore_case=True),
     number: Callable[[str], float | None] = number_in,
+    wanted: Callable[[str], float | None] = to_number,
 ) -> float:
     """1 if the number in the answer is the true one, where the truth is a number; `otherwise` where it is a text."""
-    wanted = to_number(truth)
-    return otherwise(given, truth) if wanted is None else float(number(given) == wanted)
+    true = wanted(str(truth))
+    return otherwise(given, truth) if true is None else float(number(given) == true)
 
 
 # -- choices and sets ------------------------------------------------------------------------------------------------

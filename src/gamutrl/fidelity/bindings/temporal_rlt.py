@@ -6,11 +6,11 @@ from functools import partial
 
 from torch import Tensor
 
-from gamutrl.fidelity import compose
+from gamutrl.fidelity import compose, released
 from gamutrl.fidelity.inputs import F32, Labels
 from gamutrl.functional import geometry
 from gamutrl.functional.weights import masked_mean
-from gamutrl.rewards import answers, grading, parsing, spans, tags
+from gamutrl.rewards import answers, grading, spans, tags
 
 
 def grpo_outcome_advantage(rewards: F32, group_index: Labels, mask: F32) -> Tensor:
@@ -50,8 +50,7 @@ def tvg_format_reward(predict_str: str) -> float:
 
 def tvg_compute_score(predict_str: str, ground_truth: list[float], video_length: float) -> float:
     def read(text: str) -> list[spans.Span]:
-        found = spans.spans_of(parsing.loads(tags.tag_text(text, missing="empty")))
-        return [(start / video_length, end / video_length) for start, end in found]
+        return [(start / video_length, end / video_length) for start, end in released.temporal_rlt_times(text)]
 
     iou = spans.span_score(predict_str, ground_truth, read=read, denominator="hull", ordered=False, zero_length=0.0)
     return 0.5 * iou + 0.5 * tvg_format_reward(predict_str)

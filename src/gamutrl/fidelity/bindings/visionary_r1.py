@@ -16,7 +16,7 @@ def cosine_kl_coefficient(beta: float, epoch: float) -> float:
     return shaping.schedule(beta, 0.0, epoch, "cosine")
 
 
-number_or = partial(answers.number_or_text, number=released.visionary_r1_number)
+number_or = partial(answers.number_or_text, number=released.visionary_r1_number, wanted=released.plain_float)
 
 
 def _lower(given: str, truth: str) -> float:

@@ -114,7 +114,7 @@ def default_accuracy_reward(content: str, sol: str) -> float:
     if maths.math_equal(asked, said):
         return 1.0
     clean = released.clean_text(said), released.clean_text(asked)
-    numbers = [answers.to_number(text) for text in clean]
+    numbers = [released.plain_float(text) for text in clean]
     if any(c.isdigit() for c in asked):
         return Indel.normalized_similarity(*clean) if None in numbers else float(numbers[0] == numbers[1])
     letter = released.weighed_choice(asked, LETTER)
