@@ -10,7 +10,6 @@ from gamutrl.core import Message, Prompt, Sampling, audio, image, text
 from gamutrl.environments import SingleTurn, Step
 from gamutrl.policies import scoring
 from gamutrl.policies.models import Lora
-from gamutrl.policies.rollouts import spell
 from gamutrl.policies.text import TextPolicy
 
 
@@ -106,15 +105,15 @@ class TestPlaceholders:
 class TestPrompts:
     def test_one_that_is_too_long_is_named(self, load, prompts):
         policy = load("smolvlm", max_prompt_tokens=60)
-        with pytest.raises(ValueError, match=r"Row two has \d+ prompt tokens, over the limit of 60.*never cut"):
+        with pytest.raises(ValueError, match=r"Row talk has \d+ prompt tokens, over the limit of 60.*never cut"):
             policy.rollout(prompts, 2, SingleTurn(), Sampling(max_tokens=4), seed=0)
 
     def test_or_dropped(self, load, prompts):
         policy = load("smolvlm", max_prompt_tokens=60, on_long_prompt="drop")
-        with pytest.warns(UserWarning, match="Row two is dropped"):
-            batch = policy.rollout(prompts[:3], 2, SingleTurn(), Sampling(max_tokens=4), seed=0)
-        assert [prompt.id for prompt in batch.prompts] == ["one", "none"]
-        assert len(batch.rollouts) == 4
+        with pytest.warns(UserWarning, match="Row talk is dropped"):
+            batch = policy.rollout(prompts, 2, SingleTurn(), Sampling(max_tokens=4), seed=0)
+        assert [prompt.id for prompt in batch.prompts] == ["one", "none", "two"]
+        assert len(batch.rollouts) == 6
 
     def test_a_kind_it_does_not_take_is_named(self, policy):
         with pytest.raises(ValueError, match=r"Row sound .* not 'audio'"):
@@ -356,7 +355,7 @@ def test_tokens_know_their_characters(policy):
     """Given letters of several bytes, which here are several tokens, and a special one."""
     written = "né 数 <b>🙂!"
     tokens = torch.cat([policy.segments.tokens_of(written), torch.tensor([policy.segments.end])])
-    said, raw, char_of = spell(policy.tokenizer, tokens)
+    said, raw, char_of = policy.segments.spell(tokens)
     assert said == written
     assert raw.startswith(written)
     assert len(char_of) == len(tokens)

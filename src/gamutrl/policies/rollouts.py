@@ -6,10 +6,8 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
-from torch import Tensor
 
 from gamutrl.core import Message, Prompt, ResponderError, Rollout, Sampling, Turn
 from gamutrl.environments import Environment
@@ -79,7 +77,7 @@ def converse(
 def _take(one: _Live, sampled: Sampled, segments: Segments, sampling: Sampling, limit: int) -> bool:
     """Add a turn to its rollout and ask the environment; True if the rollout goes on."""
     rollout, tokens = one.rollout, sampled.tokens_T
-    text, raw, char_of = spell(segments.tokenizer, tokens)
+    text, raw, char_of = segments.spell(tokens)
     try:
         step = one.episode.step(text)
     except ResponderError as error:
@@ -124,29 +122,8 @@ def _take(one: _Live, sampled: Sampled, segments: Segments, sampling: Sampling, 
 def _edited(turn: Turn, keep: str, segments: Segments) -> Turn:
     """The turn as the environment wants it remembered: its log-probabilities are not those of what is trained on."""
     tokens = segments.tokens_of(keep)
-    text, raw, char_of = spell(segments.tokenizer, tokens)
+    text, raw, char_of = segments.spell(tokens)
     return Turn(
         **{**vars(turn), "text": text, "raw_text": raw, "tokens_T": tokens, "char_of_T": char_of, "exact": False}
         | {"logp_T": torch.zeros(len(tokens))}
     )
-
-
-def spell(tokenizer: Any, tokens_T: Tensor) -> tuple[str, str, tuple[int, ...]]:
-    """Text without special tokens, text with them, and where each token begins in the latter."""
-    ids = tokens_T.tolist()
-    decode = tokenizer.decode
-    raw = decode(ids, skip_special_tokens=False)
-    special = set(tokenizer.all_special_ids)
-    text = decode(ids, skip_special_tokens=True) if special.intersection(ids) else raw
-    pieces = [decode([i], skip_special_tokens=False) for i in ids]
-    if "".join(pieces) != raw:
-        # Characters that several tokens spell: each token begins where the text decoded before it ends.
-        ends = [0]
-        for count in range(1, len(ids) + 1):
-            ends.append(max(ends[-1], len(decode(ids[:count], skip_special_tokens=False).rstrip("\ufffd"))))
-        return text, raw, tuple(min(end, len(raw)) for end in ends[:-1])
-    starts, place = [], 0
-    for piece in pieces:
-        starts.append(place)
-        place += len(piece)
-    return text, raw, tuple(starts)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -78,6 +79,8 @@ class Segments:
         self.placeholders = [token for token in self.tokenizer.convert_ids_to_tokens(self.banned) if token]
         self.takes_video = getattr(processor, "video_processor", None) is not None and backbone.takes_video
         self.end, self.eos = self._ends()
+        self.special = frozenset(self.tokenizer.all_special_ids)
+        self.pieces: dict[int, str] = {}
 
     @property
     def kinds(self) -> frozenset[str]:
@@ -117,6 +120,26 @@ class Segments:
 
     def tokens_of(self, text: str) -> Tensor:
         return torch.tensor(self.tokenizer(text, add_special_tokens=False)["input_ids"], dtype=torch.long)
+
+    def spell(self, tokens_T: Tensor) -> tuple[str, str, tuple[int, ...]]:
+        """Text without special tokens, text with them, and where each token begins in the latter."""
+        ids = tokens_T.tolist()
+        for token in set(ids) - self.pieces.keys():
+            self.pieces[token] = self.tokenizer.decode([token], skip_special_tokens=False)
+        pieces = [self.pieces[token] for token in ids]
+        raw = self.tokenizer.decode(ids, skip_special_tokens=False)
+        text = self.tokenizer.decode(ids, skip_special_tokens=True) if self.special.intersection(ids) else raw
+        if "".join(pieces) == raw:
+            return text, raw, tuple(accumulate(map(len, pieces[:-1]), initial=0))[: len(ids)]
+        # Characters that several tokens spell begin where the first of these does.
+        starts, place, pending = [], 0, list[int]()
+        for token in ids:
+            starts.append(min(place, len(raw)))
+            pending.append(token)
+            said = self.tokenizer.decode(pending, skip_special_tokens=False)
+            if not said.endswith("\ufffd") or len(pending) == 4:
+                place, pending = place + len(said), []
+        return text, raw, tuple(starts)
 
     # -- rendering ------------------------------------------------------------------------------------------------
 

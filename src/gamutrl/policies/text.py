@@ -28,7 +28,7 @@ from gamutrl.policies.models import Lora
 from gamutrl.policies.packing import Rows, Sequence_, embedded, packs
 from gamutrl.policies.plain import Plain
 from gamutrl.policies.references import References
-from gamutrl.policies.rollouts import converse, spell
+from gamutrl.policies.rollouts import converse
 from gamutrl.policies.segments import Segment, Segments
 
 
@@ -145,7 +145,7 @@ class TextPolicy:
         rollouts = []
         for prompt, said in zip(prompts, texts):
             tokens = torch.cat([self.segments.tokens_of(said), end])
-            text, raw, char_of = spell(self.tokenizer, tokens)
+            text, raw, char_of = self.segments.spell(tokens)
             turn = Turn(text, raw, tokens, torch.zeros(len(tokens)), char_of, exact=False)
             rollouts.append(Rollout(prompt, [turn], output=text))
         return Batch.of(prompts, rollouts, list(range(len(prompts))))

@@ -69,8 +69,8 @@ def build(family: str, folder: Path | str, *, seed: int = 0, scale: float = 3.0,
         model = recipe.model(tokenizer, {**TEXT, "vocab_size": len(tokenizer), **recipe.text, **text})
         with torch.no_grad():
             for parameter in model.parameters():
-                if parameter.dim() > 1:
-                    parameter.mul_(scale)
+                if parameter.dim() > 1:  # Some classes begin with zeros, which would hide the pictures.
+                    parameter.normal_(std=0.02) if not parameter.any() else parameter.mul_(scale)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.save_pretrained(folder)
