@@ -52,9 +52,9 @@ def perception_r1_numbers(text: str) -> list[Any]:
     """Perception-R1: the first four numbers in one of three spellings, or four zeros."""
     number = r"(-?\d+(?:\.\d+)?)"
     for pattern in (
-        rf"\[{number},\s*{number},\s*{number},\s*{number}\]",
-        rf"\({number},\s*{number},\s*{number},\s*{number}\)",
-        rf"\({number},\s*{number}\)\s*,\s*\({number},\s*{number}\)",
+        rf"\[\s*{number},\s*{number},\s*{number},\s*{number}\s*\]",
+        rf"\(\s*{number},\s*{number},\s*{number},\s*{number}\s*\)",
+        rf"\(\s*{number},\s*{number}\s*\)\s*,\s*\(\s*{number},\s*{number}\s*\)",
     ):
         found = re.search(pattern, text)
         if found:
@@ -190,8 +190,9 @@ MORE_THINK_WORDS = ("observe", "notice", "identify", "wait")
 
 def time_r1_think_metrics(text: str) -> dict[str, float]:
     """Time-R1: what it logs of the last thought."""
-    thought = tag_text(text, "think", which="last", missing="empty", strip=False)
-    ranges = re.search(r"<timestep>\s*+[\d.]++\s*+(?:to|and)\s*+[\d.]++\s*+</timestep>", thought)
+    thought = tag_text(text, "think", which="last", missing="empty")
+    number = r"\d++\.?\d*+"
+    ranges = re.search(rf"<timestep>\s*+{number}\s++to\s++{number}\s*+</timestep>", thought, re.IGNORECASE)
     lines = [line for line in thought.split("\n") if line.strip()]
     words = [word for word in (*THINK_WORDS, *MORE_THINK_WORDS) if word in thought.lower()]
     return {
