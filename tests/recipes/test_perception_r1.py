@@ -57,9 +57,9 @@ def test_the_grid_of_a_thousand_is_never_rescaled_to_pixels():
     from gamutrl.policies.segments import MediaSize
 
     row = Prompt.ask("Where?", image(Image.new("RGB", (640, 480))), answer="[100, 100, 900, 900]")
-    batch = groups_of([row], [[native((100, 100, 900, 900), name="dog") + "<|im_end|>"]])
+    batch = groups_of([row], [[native((100, 100, 900, 900), name="dog")]])
     batch.info["media_size"] = [(MediaSize((640, 480), (644, 476)),)]
-    assert score(REWARDS, batch, Context())["reward_RK"].tolist() == [[1, 1]]
+    assert score(REWARDS[:1], batch, Context())["reward_RK"].tolist() == [[1]]
 
 
 @pytest.mark.parametrize(
@@ -68,6 +68,7 @@ def test_the_grid_of_a_thousand_is_never_rescaled_to_pixels():
         (native(BOXES[0]), 1, 1),
         (native(*BOXES, name="red circle") + "<|im_end|>", 1, 1),
         ("None<|im_end|>", 1, 0),
+        (native(*BOXES) + "</s>", 1, 1),
         ("<think>hm</think>" + native(BOXES[0]), 0, 1),
         ("<", 0, 1),
         ("box_start", 0, 1),

@@ -34,13 +34,15 @@ _NATIVE = re.compile(
     r"(?:(?:<\|object_ref_start\|>[^<]*+<\|object_ref_end\|>)?+"
     r"<\|box_start\|>\(\d{1,4},\d{1,4}\),\(\d{1,4},\d{1,4}\)<\|box_end\|>)++"
 )
+_END = re.compile(r"<[^<>\s]{1,24}>\Z")
+"""The token that ends a reply: raw text has it, by whichever name the model gives it."""
 _SHIPPED = ("<", ">", "object_ref_start", "object_ref_end", "box_start", "box_end", "im_end")
 
 
 def native_boxes(text: str) -> float:
     """1 if the answer is boxes in Qwen2-VL's own notation, each with its name or without, or "None" for none."""
-    answer = text.split("<|im_end|>", 1)[0].split("<|endoftext|>", 1)[0].strip()
-    return float(answer == NOTHING or _NATIVE.fullmatch(answer) is not None)
+    answers = (text.strip(), _END.sub("", text).strip())
+    return float(any(answer == NOTHING or _NATIVE.fullmatch(answer) is not None for answer in answers))
 
 
 def shipped_format(text: str) -> float:
