@@ -71,9 +71,9 @@ HOSTILE += ['{"bbox_2d":[1,2,3,4]},']
 def test_a_megabyte_of_anything_is_scored_within_a_second(piece):
     text = "<answer>[" + piece * (1_000_000 // len(piece)) + "</answer>"
     for score in SCORES:
-        start = time.monotonic()
+        start = time.process_time()
         assert 0 <= score(text, [[1, 2, 3, 4]]) <= 1
-        assert time.monotonic() - start < 2
+        assert time.process_time() - start < 1
 
 
 @given(st.lists(box, max_size=4), st.lists(box, max_size=4))

@@ -96,7 +96,7 @@ def test_a_catastrophic_regular_expression_and_a_busy_loop_are_interrupted():
         start = time.monotonic()
         with pytest.raises(RewardTimeout):
             within(0.3, call)
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 30
 
 
 def test_a_call_that_uses_the_alarm_itself_is_interrupted_all_the_same():

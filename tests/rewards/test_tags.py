@@ -86,9 +86,9 @@ HOSTILE = ["<think>", "<answer>\n", "</answer>", "<think></think>", "</think><an
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_a_megabyte_of_anything_takes_less_than_a_second(piece):
     text = "<think>" + piece * (1_000_000 // len(piece))
-    start = time.monotonic()
+    start = time.process_time()
     for layout in ({}, {"before": True, "after": True}, {"multiline": False, "before": True}, {"once": True}):
         tag_format(text, **layout)
     tag_text(text, which="last")
     tag_text(text, which="last", multiline=False)
-    assert time.monotonic() - start < 6 * 1.0
+    assert time.process_time() - start < 6

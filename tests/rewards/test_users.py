@@ -58,6 +58,18 @@ def test_an_ecosystem_function_may_ask_for_prompts_columns_ids_and_state(batch_o
     assert scored(mine, batch, Context(step=7, steps=10)) == [3, 1]
 
 
+def test_an_ecosystem_function_may_take_everything_by_keyword_and_log(batch_of):
+    def mine(**kwargs):
+        kwargs["log_metric"]("mine/seen", len(kwargs["completions"]))
+        kwargs["log_extra"]("length", [len(completion) for completion in kwargs["completions"]])
+        return [1.0 for _ in kwargs["prompts"]]
+
+    batch, context = batch_of(["a", "bc"]), Context()
+    assert scored(mine, batch, context) == [1, 1]
+    assert context.metrics["mine/seen"] == 2
+    assert [rollout.info["length"] for rollout in batch.rollouts] == [1, 2]
+
+
 def test_none_means_that_it_does_not_apply(batch_of):
     values = scored(lambda completions, **kwargs: [None, 0.5], batch_of(["a", "b"]))
     assert math.isnan(values[0])
@@ -84,6 +96,14 @@ def test_tensors_and_coroutines_are_read(batch_of):
 def test_what_is_no_reward_is_an_error_that_says_so(batch_of, function, message):
     with pytest.raises(RewardError, match=message):
         scored(function, batch_of(["a", "b"]))
+
+
+def test_a_file_may_import_its_neighbours(tmp_path):
+    (tmp_path / "neighbour_of_mine.py").write_text("VALUE = 3.0\n")
+    (tmp_path / "own.py").write_text(
+        "from neighbour_of_mine import VALUE\n\ndef reward(rollouts):\n    return [VALUE for _ in rollouts]\n"
+    )
+    assert load(f"{tmp_path}/own.py:reward")([1, 2]) == [3.0, 3.0]
 
 
 def test_a_function_is_loaded_from_a_file_or_a_module(tmp_path):

@@ -26,8 +26,9 @@ def from_user(function: Callable[..., Any] | str, name: str | None = None, weigh
 
     Two signatures are understood. Ours: `(rollouts, **columns) -> list[float]`. The ecosystem's: `(completions,
     **columns)` or `(prompts, completions, **columns)`, with what TRL passes: `completion_ids`, `trainer_state`
-    (`global_step`, `max_steps`), columns as lists with one item a rollout. A column is passed if the function names it
-    or takes `**kwargs`. It returns one number, or None for "does not apply", for each rollout; a coroutine is awaited.
+    (`global_step`, `max_steps`), `log_metric`, `log_extra`, columns as lists with one item a rollout. A column is
+    passed if the function names it or takes `**kwargs`. It returns one number, or None for "does not apply", for each
+    rollout; a coroutine is awaited.
     """
     loaded = load(function) if isinstance(function, str) else function
     own_name: str = getattr(loaded, "__name__", type(loaded).__name__)
@@ -48,6 +49,8 @@ def load(where: str) -> Callable[..., Any]:
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules.setdefault(path.stem, module)
+        if str(path.parent.resolve()) not in sys.path:
+            sys.path.append(str(path.parent.resolve()))  # so that it may import its neighbours, as a script may
         spec.loader.exec_module(module)
     else:
         try:
@@ -71,7 +74,7 @@ class UserReward:
         takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters)
         named = [p for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
         offered, first = batch.columns_R(), tuple[Any, ...]()
-        if {"completions", "completion_ids"} & {p.name for p in named}:
+        if {"prompts", "completions", "completion_ids"} & {p.name for p in named} or (takes_all and not named):
             offered |= _ecosystem(batch, context)
         else:
             first, named = (batch.rollouts,), named[1:]
@@ -129,6 +132,8 @@ def _ecosystem(batch: Batch, context: Context) -> dict[str, Any]:
         "trainer_state": SimpleNamespace(
             global_step=context.step, max_steps=context.steps, epoch=context.progress, log_history=[]
         ),
+        "log_metric": lambda name, value: context.metrics.__setitem__(name, float(value)),
+        "log_extra": lambda name, values: [r.info.__setitem__(name, v) for r, v in zip(batch.rollouts, values)],
     }
 
 
