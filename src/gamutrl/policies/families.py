@@ -41,7 +41,8 @@ class Backbone:
         self.image_token = _either(model.config, "image_token_id", "image_token_index")
         self.video_token = _either(model.config, "video_token_id", "video_token_index")
         self.takes_video = self.video_token is not None and hasattr(self.base, "get_video_features")
-        self.media_names = self._parameters("get_image_features") | self._parameters("get_video_features")
+        self.feature_names = {kind: self._parameters(f"get_{kind}_features") for kind in ("image", "video")}
+        self.media_names = self.feature_names["image"] | self.feature_names["video"]
         self.media_names |= self._parameters("get_rope_index") - {"input_ids", "mm_token_type_ids"}
         self.axes = 3 if hasattr(self.base, "get_rope_index") else 1
         self.forward_names = set(inspect.signature(type(self.base).forward).parameters)
@@ -82,8 +83,7 @@ class Backbone:
     def features(self, kind: str, media: dict[str, Tensor]) -> list[Tensor]:
         """Encoded pictures `[tokens, D]`, and where the model has them the deeper layers' (one tensor a layer)."""
         encode = getattr(self.base, f"get_{kind}_features")
-        names = self._parameters(f"get_{kind}_features")
-        out = encode(**{name: value.to(self.device) for name, value in media.items() if name in names})
+        out = encode(**{name: value.to(self.device) for name, value in media.items()})
         pooled = out if isinstance(out, (Tensor, list, tuple)) else out.pooler_output
         deeper = getattr(out, "deepstack_features", None) or []
         return [_rows(pooled), *(_rows(layer) for layer in deeper)]

@@ -12,7 +12,7 @@ from torch import Tensor
 from gamutrl.core import Sampling
 from gamutrl.policies.attention import Cached, Layers, Packed
 from gamutrl.policies.families import Backbone
-from gamutrl.policies.packing import embedded, encode
+from gamutrl.policies.media import embedded
 from gamutrl.policies.sampling import choose
 from gamutrl.policies.scoring import scored
 from gamutrl.policies.segments import Segment, Segments
@@ -55,7 +55,6 @@ class Native:
 
     def begin(self, prompts: Sequence[Segment], prompt_R: Sequence[int], room: int) -> None:
         device = self.backbone.device
-        encode(self.backbone, [prompt for prompt in prompts if prompt.placed and not prompt.features], True)
         kept: Layers = {}
         lasts = []
         for part in _within(prompts, self.budget):
@@ -65,9 +64,6 @@ class Native:
                 if layer in kept:
                     key, value = torch.cat([kept[layer][0], key], 2), torch.cat([kept[layer][1], value], 2)
                 kept[layer] = (key, value)
-        if not self.keep:
-            for prompt in prompts:
-                prompt.features = None
         prompt_N = torch.tensor(list(prompt_R), dtype=torch.long, device=device)
         self.block = self.backbone.blocks and any(prompt.placed for prompt in prompts)
         block = torch.cat([prompt.block_L for prompt in prompts]).to(device) if self.block else None
@@ -178,7 +174,7 @@ class Native:
         block = torch.cat([prompt.block_L for prompt in prompts]).to(device) if blocks else None
         kept: Layers = {}
         layout = Packed(lengths, [], [], block, device, kept)
-        embeds, deep = embedded(self.backbone, tokens, prompts, [0, *ends[:-1].tolist()], True)
+        embeds, deep = embedded(self.backbone, tokens, prompts, [0, *ends[:-1].tolist()], self.keep)
         hidden = self.backbone.hidden(embeds, position[:, None], layout, deep)
         return kept, hidden[0, (ends - 1).to(device)]
 

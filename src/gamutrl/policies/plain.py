@@ -16,13 +16,14 @@ from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
 from gamutrl.core import Message, Sampling, image, text
 from gamutrl.policies.families import Backbone
 from gamutrl.policies.generation import Sampled, Stop
-from gamutrl.policies.packing import Sequence_, embedded, pack
+from gamutrl.policies.media import embedded
+from gamutrl.policies.packing import Continuation, pack
 from gamutrl.policies.sampling import choose
 from gamutrl.policies.scoring import scored
 from gamutrl.policies.segments import Segment, Segments
 
 
-def hidden(backbone: Backbone, sequences: Sequence[Sequence_]) -> Iterator[tuple[list[int], Tensor]]:
+def hidden(backbone: Backbone, sequences: Sequence[Continuation]) -> Iterator[tuple[list[int], Tensor]]:
     """Row numbers with the hidden states `[1, T, D]` that predict their actions."""
     for n, sequence in enumerate(sequences):
         states = backbone.base(**inputs(backbone, [sequence.prompt, *sequence.rest]), use_cache=False)[0][0]
@@ -53,7 +54,7 @@ def disagreement(backbone: Backbone, segments: Segments) -> str | None:
     asked = [Message("user", (image(picture), text("What is this?"))), Message("user", (text("What is this?"),))]
     try:
         prompts = [segments.prompt([message]) for message in asked]
-        sequences = [Sequence_(p, [s], torch.arange(len(s))) for p in prompts for s in said]
+        sequences = [Continuation(p, [s], torch.arange(len(s))) for p in prompts for s in said]
         packed = pack(sequences, range(len(sequences)), backbone)
         embeds, deep = embedded(backbone, packed.tokens_L, packed.segments, packed.starts, False)
         ours = backbone.hidden(embeds, packed.position_AL[:, None], packed.layout, deep)[0]

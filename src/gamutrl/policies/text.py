@@ -24,8 +24,9 @@ from gamutrl.policies.base import Statistic
 from gamutrl.policies.families import Backbone
 from gamutrl.policies.generation import Engine, Native
 from gamutrl.policies.loading import load
+from gamutrl.policies.media import embedded
 from gamutrl.policies.models import Lora
-from gamutrl.policies.packing import Rows, Sequence_, embedded, packs
+from gamutrl.policies.packing import Continuation, Rows, packs
 from gamutrl.policies.plain import Plain
 from gamutrl.policies.references import References
 from gamutrl.policies.rollouts import converse
@@ -213,7 +214,7 @@ class TextPolicy:
         target_NT = _targets(batch).to(device)
         mask_NT = batch.mask_NT.to(device)
         head, banned = self.backbone.logits, torch.tensor(self.segments.banned, dtype=torch.long, device=device)
-        for rows, hidden_NTD in self._hidden(Rows(batch, self.segments).sequences()):
+        for rows, hidden_NTD in self._hidden(Rows(batch, self.segments).continuations()):
             index = torch.tensor(rows, device=device)
             width = hidden_NTD.shape[1]
             mask, target, temperature = mask_NT[index, :width], target_NT[index, :width], temperature_NT[index, :width]
@@ -232,7 +233,7 @@ class TextPolicy:
                     found[name] = found[name].index_put(where, value[mask])
         return (out, found) if statistics is not None else out
 
-    def _hidden(self, sequences: Sequence[Sequence_]) -> Iterator[tuple[list[int], Tensor]]:
+    def _hidden(self, sequences: Sequence[Continuation]) -> Iterator[tuple[list[int], Tensor]]:
         """Row numbers with the hidden states `[N, T, D]` that predict their actions."""
         if not self._packs:
             yield from plain.hidden(self.backbone, sequences)
