@@ -2,8 +2,12 @@
 
 import pytest
 import torch
+from hypothesis import settings
 
 from gamutrl.core import Batch, Prompt, Rollout, Turn
+
+settings.register_profile("shared machine", deadline=None)
+settings.load_profile("shared machine")
 
 
 def make_batch(texts, rows=None, per_prompt=1):
