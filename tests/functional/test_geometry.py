@@ -108,6 +108,6 @@ def test_spans_apart_differ_by_denominator_only_where_they_overlap_not_at_all():
 
 
 def test_thousands_of_boxes_are_no_trouble():
-    many = torch.rand(5000, 4, dtype=torch.float64)
+    many = torch.rand(2000, 4, dtype=torch.float64)
     assert 0 <= g.union_iou(many, many[:10]) <= 1
-    assert g.box_iou(many, many[:10]).shape == (5000, 10)
+    assert g.box_iou(many, many[:10]).shape == (2000, 10)
