@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 from gamutrl.rewards.parsing import literal, loads
 from gamutrl.rewards.tags import Tag, marks
 
+MAX_CHARACTERS = 200_000
+"""Nested brackets are matched in this much of a turn."""
+
 
 class ToolCall(NamedTuple):
     """One call: the tool's name and its arguments by name."""
@@ -54,7 +57,7 @@ def first_group(text: str, brackets: str = "{}", levels: int = 3) -> str | None:
 def groups(text: str, brackets: str, levels: int) -> Iterator[tuple[int, int]]:
     """`(start, end)` of the balanced groups that are nested at most so deeply, inner before outer."""
     open_: list[list[int]] = []
-    for match in re.finditer(rf"[{re.escape(brackets)}]", text):
+    for match in re.finditer(rf"[{re.escape(brackets)}]", text[:MAX_CHARACTERS]):
         if match[0] == brackets[0]:
             open_.append([match.start(), 1])
         elif open_:

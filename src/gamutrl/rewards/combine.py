@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +9,9 @@ import torch
 from torch import Tensor
 
 from gamutrl.core import Batch, Context
+from gamutrl.rewards.answers import to_number
 from gamutrl.rewards.base import Reward, Score
+from gamutrl.rewards.parsing import loads
 
 
 def signed(accuracy_R: Tensor, format_R: Tensor, *, nothing: float = -2.0) -> Tensor:
@@ -127,9 +128,14 @@ def weights_of(spec: str | None) -> dict[str, float]:
     """
     spec = (spec or "").strip()
     if spec.startswith("{"):
-        return {str(name): float(weight) for name, weight in json.loads(spec).items()}
-    pairs = [part.partition(":") for part in spec.split(",") if part.strip()]
-    return {name.strip(): float(weight) if colon else 1.0 for name, colon, weight in pairs}
+        given = list((loads(spec) or {"": None}).items())
+    else:
+        parts = (part.partition(":") for part in spec.split(",") if part.strip())
+        given = [(name.strip(), weight if colon else 1.0) for name, colon, weight in parts]
+    weights = {name: to_number(weight) for name, weight in given}
+    if None in weights.values():
+        raise ValueError(f"Give each reward a number for its weight, as in clip:0.6,hps:1, not {spec[:200]!r}.")
+    return {name: weight for name, weight in weights.items() if weight is not None}
 
 
 def reweighted(rewards: Sequence[Reward], **weights: float) -> tuple[Reward, ...]:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from gamutrl.rewards.answers import Compare, anls, number_or_word, to_number
+from gamutrl.rewards.answers import MAX_CHARACTERS, Compare, anls, number_or_word, to_number
 from gamutrl.rewards.charts import relaxed_match
 from gamutrl.rewards.grading import boxed
 from gamutrl.rewards.maths import maths
@@ -106,7 +106,7 @@ def tidied(text: str, given: str, truth: str) -> str | None:
 
 
 def _vqa_words(text: str) -> list[str]:
-    words = re.sub(r"[^\w\s.]", " ", text.lower()).split()
+    words = re.sub(r"[^\w\s.]", " ", text[:MAX_CHARACTERS].lower()).split()
     numbers = {word: number_or_word(word) for word in words if word.isalpha()}
     plain = [f"{number:g}" if (number := numbers.get(word)) is not None else word.strip(".") for word in words]
     return [word for word in plain if word not in ("a", "an", "the")]

@@ -10,11 +10,8 @@ from torch import Tensor
 from gamutrl.fidelity import compose
 from gamutrl.fidelity.inputs import F32, F64, I64, Leaf64, gradient
 from gamutrl.functional import advantages as adv
-from gamutrl.functional import (
-    divergences,
-    ratios,
-    sampling,
-)
+from gamutrl.functional import divergences, ratios, sampling
+from gamutrl.rewards import pictures
 
 
 def ddim_step_with_logprob(
@@ -53,3 +50,18 @@ def ppo_clip_loss(
 
 def rwr_softmax_weights(rewards: F64, temperature: float) -> Tensor:
     return adv.softmax_weights(rewards, torch.zeros(len(rewards)), 1 / temperature)
+
+
+def jpeg_reward(pattern: str, value: float, hw: list[int], seed: int) -> dict[str, float]:
+    rows, columns = torch.arange(hw[0])[:, None], torch.arange(hw[1])[None]
+    image = {
+        "constant": torch.full(hw, value),
+        "gradient": torch.linspace(0, 1, hw[1]).expand(hw),
+        "checker": ((rows + columns) % 2).float(),
+    }[pattern]
+    size = pictures.jpeg_kilobytes(image.expand(3, *hw))
+    return {"incompressibility": size, "compressibility": -size}
+
+
+def strict_vqa_satisfaction(answers: list[list[str]], outputs: list[list[str]]) -> list[float]:
+    return [sum(a in o for a, o in zip(wanted, said)) / len(wanted) for wanted, said in zip(answers, outputs)]

@@ -12,7 +12,9 @@ from gamutrl.functional import (
     denoising,
     divergences,
     sampling,
+    shaping,
 )
+from gamutrl.rewards import ocr
 
 
 def group_advantage(rewards: F64, prompts: Labels, global_std: bool) -> Tensor:
@@ -64,3 +66,12 @@ def nft_loss(
         "loss": loss,
         "grad_v_theta": gradient(loss, v_theta),
     }
+
+
+def ocr_reward(lines: list[ocr.Line] | None, prompt: str) -> float:
+    return ocr.rendered_text(lines, ocr.quoted(prompt))
+
+
+def old_policy_decay(step: int, decay_type: int) -> float:
+    points = (((0, 0), (1, 0)), ((0, 0), (500, 0.5)), ((75, 0), (75 + 0.999 / 0.0075, 0.999)))[decay_type]
+    return shaping.piecewise(step, points)

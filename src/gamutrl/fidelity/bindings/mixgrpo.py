@@ -10,11 +10,9 @@ from torch import Tensor
 from gamutrl.fidelity import compose
 from gamutrl.fidelity.inputs import F32, tensor
 from gamutrl.functional import advantages as adv
-from gamutrl.functional import (
-    sampling,
-    windows,
-)
+from gamutrl.functional import sampling, windows
 from gamutrl.functional.groups import consecutive
+from gamutrl.rewards import combine, judging
 
 
 def dance_grpo_step(
@@ -109,4 +107,27 @@ def flash_post_schedule(steps: int, shift: float, window: list[int], ratio: floa
         "sigma_schedule": sampling.shift_time(levels, shift),
         "num_steps": len(levels) - 1,
         "num_post_steps": post,
+    }
+
+
+def unified_reward_parser(text: str) -> dict[str, float | None]:
+    labels = {"alignment": "Alignment Score (1-5):", "final": "Final Score:"}
+    return {name: judging.labelled_score(text, label, "0-5") for name, label in labels.items()}
+
+
+KNOWN = ("HPSClipRewardModel", "PickScoreRewardModel", "ImageRewardModel", "CLIPScoreRewardModel", "UnifiedRewardModel")
+
+
+def compute_reward_merge(n: int, models: dict[str, Any], weights: dict[str, float]) -> dict[str, Any]:
+    scores: dict[str, list[float | None]] = {}
+    for name, said in models.items():
+        values, sure = (said["rewards"], said["success"]) if isinstance(said, dict) else (said, [True] * n)
+        usable = name in KNOWN and isinstance(values, list) and len(values) == n
+        scores[name] = [value if ok else None for value, ok in zip(values, sure)] if usable else [None] * n
+    merged = combine.all_or_nothing({name: scores[name] for name in weights if name in scores}, weights)
+    return {
+        "merged_rewards": [total or 0.0 for total in merged],
+        "merged_successes": [int(total is not None) for total in merged],
+        "rewards": {name: [value or 0.0 for value in values] for name, values in scores.items()},
+        "successes": {name: [int(value is not None) for value in values] for name, values in scores.items()},
     }
