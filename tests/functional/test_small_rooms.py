@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 
+from gamutrl.functional import advantages as adv
 from gamutrl.functional import corrections, denoising, probabilities, selection, shaping, windows
 
 # -- probabilities ----------------------------------------------------------------------------------------------------
@@ -261,3 +262,30 @@ def test_mask_rates_fall_from_all_to_none(kind):
 def test_an_unknown_mask_rate_is_named():
     with pytest.raises(ValueError, match="not 'steps'"):
         windows.mask_rate(0.5, "steps")
+
+
+# -- draws, lines, outliers -------------------------------------------------------------------------------------------
+
+
+def test_draws_near_a_value_sum_to_one():
+    share = selection.near(torch.tensor([0.1, 0.3, 0.5]), 0.3, 0.2)
+    assert share.sum().item() == pytest.approx(1)
+    assert share.argmax() == 1
+    assert share[0].item() == pytest.approx(share[2].item())
+
+
+def test_rows_are_taken_evenly_by_rank_from_easy_to_hard():
+    value = torch.tensor([0.1, math.nan, 0.9, 0.4, 0.2, 0.3, 0.0])
+    assert selection.evenly_ranked(value, 10, 0.0, 0.7).tolist() == [3, 5, 4, 0]
+    assert selection.evenly_ranked(value, 2, 0.0, 0.7).tolist() == [3, 0]
+
+
+def test_lines_are_flat_outside_unless_they_go_on():
+    points = ((0, 1.0), (10, 0.0), (20, 4.0))
+    assert [shaping.piecewise(x, points) for x in (-5, 0, 5, 10, 15, 20, 30)] == [1, 1, 0.5, 0, 2, 4, 4]
+    assert shaping.piecewise(30, points, beyond=True) == 8
+
+
+def test_outliers_teach_nothing():
+    value = torch.tensor([1.0, -4.0, 11.0, math.nan, math.inf])
+    assert adv.without_outliers(value, 0.0).tolist() == [1, 0, 0, 0, 0]

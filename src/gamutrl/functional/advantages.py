@@ -149,7 +149,7 @@ def length_weighted_baseline(
 
 
 def rare_success_scaled(reward_R: Tensor, group_R: Tensor, *, singleton: Literal["zero", "raw"] = "zero") -> Tensor:
-    """(reward - group mean) · rollouts / rollouts with a reward other than 0 (GPG, arXiv 2504.02546, equation 7)."""
+    """(reward - group mean) · rollouts / rollouts with a reward other than 0 (GPG, arXiv 2504.02546)."""
     centred = group_normalize(reward_R, group_R, scale="none", singleton=singleton)
     return centred * len(reward_R) / (reward_R.nan_to_num(0.0) != 0).sum().clamp(min=1)
 
@@ -183,6 +183,12 @@ def masked_whiten(
     variance = masked_mean((value_NT - mean).square(), mask_NT) * count / (count - 1)
     whitened = (value_NT - mean) * torch.rsqrt(variance + eps)
     return whitened + mean if keep_mean else whitened, mean, variance
+
+
+def without_outliers(value: Tensor, centre: Tensor | float, spread: float = 3.0, limit: float = 10.0) -> Tensor:
+    """0 where a value is not finite, beyond ±limit, or further than `spread` from the centre (StableReinforce)."""
+    kept = value.isfinite() & (value.abs() <= limit) & ((value - centre).abs() <= spread)
+    return torch.where(kept, value, 0.0)
 
 
 def discounted_returns(

@@ -22,7 +22,7 @@ def corrupt(clean: Tensor, noise: Tensor, t: Level) -> Tensor:
 def optimality(
     advantage_N: Tensor, limit: float, keep: Literal["all", "positive", "negative", "one", "binary"] = "all"
 ) -> Tensor:
-    """Advantages to [0, 1], ½ for 0: how much a sample counts as good (DiffusionNFT, arXiv 2509.16117, equation 6).
+    """Advantages to [0, 1], ½ for 0: how much a sample counts as good (DiffusionNFT, arXiv 2509.16117).
 
     keep: all; only those of one sign (others count ½); "one": 1 for positive ones, 0 for others; "binary": the sign.
     """
@@ -57,7 +57,7 @@ def negative_aware(
     *,
     least_weight: float | None = 1e-5,
 ) -> Contrast:
-    """r · error⁺ / β + (1 - r) · error⁻ / β (DiffusionNFT, arXiv 2509.16117, equation 5).
+    """r · error⁺ / β + (1 - r) · error⁻ / β (DiffusionNFT, arXiv 2509.16117).
 
     The good policy's velocity is (1 - β) v_old + β v, the bad one's (1 + β) v_old - β v; their errors are those of the
     clean latent they imply. least_weight: each error is divided by its own mean absolute value, at least this, without

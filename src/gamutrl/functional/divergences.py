@@ -57,7 +57,7 @@ def kl_full(logp_V: Tensor, logp_ref_V: Tensor) -> Tensor:
 
 
 def jensen_shannon(logp_V: Tensor, logp_other_V: Tensor, weight: float = 0.5) -> Tensor:
-    """Generalised Jensen-Shannon divergence over the last axis (GKD, arXiv 2306.13649, equation 1).
+    """Generalised Jensen-Shannon divergence over the last axis (GKD, arXiv 2306.13649).
 
     With m = (1 - weight) p + weight q: weight · KL(q || m) + (1 - weight) · KL(p || m); weight 0 is KL(q || p) and
     weight 1 KL(p || q), the limits that give forward and reverse distillation.

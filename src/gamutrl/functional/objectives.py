@@ -151,7 +151,7 @@ def geometric_mean_surrogate(
     *,
     eps: float = 0.0,
 ) -> Tensor:
-    """-A · exp(mean of clipped log-ratios), one term a row `[N, 1]` (GMPO, arXiv 2507.20673, equation 4).
+    """-A · exp(mean of clipped log-ratios), one term a row `[N, 1]` (GMPO, arXiv 2507.20673).
 
     advantage_NT: `[N, 1]`, or one an action, whose mean over the row then counts. low, high: bounds of the log-ratio,
     on the side to which the action's advantage pushes. eps: added to a row's number of actions.
@@ -204,7 +204,7 @@ def drawn_by_covariance(
     total: int,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Actions to leave out of the loss, bool `[N, T]` (Clip-Cov, arXiv 2505.22617, equation 11).
+    """Actions to leave out of the loss, bool `[N, T]` (Clip-Cov, arXiv 2505.22617).
 
     Among the candidates whose covariance is within the bounds, share · total (at least one) are drawn.
     """

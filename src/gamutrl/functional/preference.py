@@ -78,7 +78,7 @@ def ipo(chosen_M: Tensor, rejected_M: Tensor, beta: float = 0.1) -> Tensor:
 
 
 def exo(chosen_M: Tensor, rejected_M: Tensor, beta: float = 0.1, *, smoothing: float = 1e-3) -> Tensor:
-    """KL of the policy's preference from the smoothed label (EXO, arXiv 2402.00856, equation 16)."""
+    """KL of the policy's preference from the smoothed label (EXO, arXiv 2402.00856)."""
     z = _margin(chosen_M, rejected_M, beta)
     win = torch.sigmoid(z) * (F.logsigmoid(z) - math.log1p(-smoothing))
     return win + torch.sigmoid(-z) * (F.logsigmoid(-z) - math.log(smoothing))
@@ -145,7 +145,7 @@ def kto(
     desirable_weight: float = 1.0,
     undesirable_weight: float = 1.0,
 ) -> Tensor:
-    """weight · (1 - σ(± β (log-ratio - reference point))), + for desirable rows (KTO, arXiv 2402.01306, equation 8).
+    """weight · (1 - σ(± β (log-ratio - reference point))), + for desirable rows (KTO, arXiv 2402.01306).
 
     reference_point 0 is APO-zero unpaired.
     """
@@ -161,7 +161,7 @@ def prospect_value(
     beta: float,
     kind: Literal["sigmoid", "loss_averse", "risk_seeking_1", "risk_seeking_2", "risk_seeking_3"] = "sigmoid",
 ) -> Tensor:
-    """What a gain over the reference is felt to be worth, `[M]` (Diffusion-KTO, arXiv 2404.04465, table 1)."""
+    """What a gain over the reference is felt to be worth, `[M]` (Diffusion-KTO, arXiv 2404.04465)."""
     sign = torch.where(desirable_M.bool(), 1.0, -1.0).to(gain_M)
     z = beta * (gain_M - reference_point)
     match kind:

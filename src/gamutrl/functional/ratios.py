@@ -30,7 +30,7 @@ def log_ratio(
 
     logp_old_NT: None for the first update on a batch (ratio 1, with a gradient). level "sequence": the mean over the
     row's actions (GSPO, arXiv 2507.18071, equation 7), "sequence_token": that value, with the gradient of each token
-    (GSPO-token, equation 13), "sequence_sum": the log-ratio of whole sequences (RLOO, arXiv 2402.14740). bound: log-
+    (GSPO-token), "sequence_sum": the log-ratio of whole sequences (RLOO, arXiv 2402.14740). bound: log-
     ratios are kept within ±bound. eps: added to the number of actions of a row.
     """
     old = logp_NT.detach() if logp_old_NT is None else logp_old_NT

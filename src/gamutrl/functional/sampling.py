@@ -79,7 +79,7 @@ def flow_sde(
 ) -> Transition:
     """A stochastic step that keeps the flow's marginals.
 
-    kind "flow": noise η √(σ / (1 - σ)) (Flow-GRPO, arXiv 2505.05470, equation 9), with sigma_one in place of σ = 1
+    kind "flow": noise η √(σ / (1 - σ)) (Flow-GRPO, arXiv 2505.05470), with sigma_one in place of σ = 1
     under the root; "constant": noise η (DanceGRPO, arXiv 2505.07818); "preserving": σ_next sin(η π/2), which leaves the
     latent's coefficients as they are (CPS, arXiv 2509.05952). η = 0 is Euler's step (for "preserving", DDIM's).
     """

@@ -59,3 +59,18 @@ def class_weights(label_R: Tensor, positive_share: float) -> Tensor:
         positive_share * len(label_R) / (positive_R.sum() + 1e-9),
         (1 - positive_share) * len(label_R) / ((~positive_R).sum() + 1e-9),
     )
+
+
+def near(value_R: Tensor, centre: float, std: float) -> Tensor:
+    """Probabilities of drawing each row, a Gaussian around a value, `[R]` (Time-R1, arXiv 2503.13377)."""
+    weight_R = torch.exp(-(value_R - centre).square() / (2 * std**2))
+    return weight_R / weight_R.sum()
+
+
+def evenly_ranked(value_R: Tensor, count: int, low: float, high: float) -> Tensor:
+    """At most `count` rows with low < value <= high, evenly spaced by rank, highest first; indices, NaN left out."""
+    kept = ((value_R > low) & (value_R <= high)).nonzero().flatten()
+    order = kept[value_R[kept].argsort(descending=True, stable=True)]
+    if len(order) <= count:
+        return order
+    return order[torch.linspace(0, len(order) - 1, count, dtype=torch.float64).round().long()]

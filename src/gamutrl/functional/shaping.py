@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -69,3 +71,11 @@ def schedule(
         return start
     share = progress if shape == "linear" else (1 - math.cos(math.pi * progress)) / 2
     return start + (end - start) * share
+
+
+def piecewise(x: float, points: Sequence[tuple[float, float]], *, beyond: bool = False) -> float:
+    """Straight lines through (x, y) points in order; flat before the first and after the last, or (beyond) going on."""
+    for (left, low), (right, high) in pairwise(points):
+        if x <= right or (beyond and (right, high) == points[-1]):
+            return low if x <= left else low + (high - low) * (x - left) / (right - left)
+    return points[-1][1]

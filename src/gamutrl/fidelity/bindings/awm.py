@@ -8,14 +8,7 @@ from torch import Tensor
 
 from gamutrl.fidelity.inputs import F64, Labels, Leaf64, gradient
 from gamutrl.functional import advantages as adv
-from gamutrl.functional import (
-    denoising,
-    divergences,
-    objectives,
-    ratios,
-    sampling,
-    windows,
-)
+from gamutrl.functional import denoising, divergences, objectives, ratios, sampling, windows
 
 
 def group_advantage(rewards: F64, prompts: Labels, global_std: bool) -> Tensor:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from gamutrl.environments import crops
-from gamutrl.rewards import answers, judging, maths, tags
+from gamutrl.fidelity import compose
+from gamutrl.fidelity.inputs import Labels
+from gamutrl.rewards import answers, judging, maths, tags, zooming
 
 PROMPT = (
     "Think in the mind first, and then decide whether to call tools one or more times OR provide final answer. "
@@ -42,3 +47,15 @@ def zoomin_reward(solution_str: str, ground_truth: str, data_source: str, judge_
         solution_str, right = solution_str.replace(PROMPT, ""), judging.verdict(judge_response)
     sound = not format_error(solution_str, 1000)
     return {"score": 0.9 * right + 0.1 * sound, "format_score": float(sound), "acc_score": float(right)}
+
+
+def adaptive_group_advantage(
+    scores: list[float], tool_used: list[bool], index: Labels, T: int, norm_by_std: bool
+) -> Tensor:
+    replaced = torch.tensor(scores)
+    for group in index.unique():
+        members = (index == group).nonzero().flatten().tolist()
+        if len(members) > 1:
+            ranked = zooming.adaptive_scores([scores[i] for i in members], [tool_used[i] for i in members])
+            replaced[members] = torch.tensor(ranked)
+    return compose.outcome(replaced, index, scale="group" if norm_by_std else "none")

@@ -7,10 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from gamutrl.fidelity.inputs import F64, Leaf64, gradient
-from gamutrl.functional import (
-    preference,
-    ratios,
-)
+from gamutrl.functional import preference, ratios
 from gamutrl.rewards import pairs
 
 

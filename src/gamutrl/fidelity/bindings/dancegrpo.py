@@ -10,10 +10,7 @@ from torch import Tensor
 from gamutrl.fidelity import compose
 from gamutrl.fidelity.inputs import F32, F64, Leaf64, gradient
 from gamutrl.functional import advantages as adv
-from gamutrl.functional import (
-    sampling,
-    selection,
-)
+from gamutrl.functional import sampling, selection
 
 
 def sigma_schedule(steps: int, shift: float, timestep_fraction: float) -> dict[str, Any]:

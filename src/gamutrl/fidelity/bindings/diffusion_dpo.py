@@ -8,10 +8,7 @@ from torch import Tensor
 
 from gamutrl.fidelity import compose
 from gamutrl.fidelity.inputs import F64, Leaf64, gradient
-from gamutrl.functional import (
-    divergences,
-    preference,
-)
+from gamutrl.functional import divergences, preference
 
 
 def dpo_loss(model_pred: Leaf64, ref_pred: F64, target: F64, beta: float) -> dict[str, Tensor]:

@@ -8,10 +8,7 @@ import torch
 from torch import Tensor
 
 from gamutrl.fidelity.inputs import F64, I64, Leaf64, Mask, gradient
-from gamutrl.functional import (
-    preference,
-    selection,
-)
+from gamutrl.functional import preference, selection
 
 
 def balanced_sampling_weights(labels: I64, positive_ratio: float) -> Tensor:

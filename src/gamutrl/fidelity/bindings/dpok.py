@@ -9,12 +9,7 @@ from torch import Tensor
 
 from gamutrl.fidelity import compose
 from gamutrl.fidelity.inputs import F32, F64, I64, Leaf, Leaf64, gradient
-from gamutrl.functional import (
-    divergences,
-    objectives,
-    ratios,
-    sampling,
-)
+from gamutrl.functional import divergences, objectives, ratios, sampling
 from gamutrl.functional.sampling import like
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gamutrl.fidelity import compose
-from gamutrl.fidelity.inputs import F64, Labels, Leaf64, gradient
+from gamutrl.fidelity.inputs import F64, I64, Labels, Leaf64, gradient
 from gamutrl.functional import advantages as adv
 from gamutrl.functional import (
     divergences,
@@ -78,3 +78,9 @@ def sde_kernel_step(
     form: Any = "square" if kind == "cps" else "density"
     logp = sampling.gaussian_logp(prev_sample, step.mean, step.std, form) if eta >= 1e-7 else None
     return {"prev_sample": prev_sample, "log_prob": logp, "prev_mean": step.mean}
+
+
+def transition_sigma(sigmas: F64, target_steps: I64, eta: float, add_kl_coefficient: bool) -> dict[str, Tensor]:
+    sigma, sigma_next = sigmas[target_steps], sigmas[target_steps + 1]
+    std = eta * sampling.flow_noise_level(sigma) * (sigma - sigma_next).sqrt()
+    return {"sigma_t": std if add_kl_coefficient else torch.ones_like(std)}

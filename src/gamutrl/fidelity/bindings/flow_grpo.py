@@ -10,9 +10,7 @@ from torch import Tensor
 from gamutrl.fidelity import compose
 from gamutrl.fidelity.inputs import F32, F64, I64, Labels, Leaf64, gradient
 from gamutrl.functional import advantages as adv
-from gamutrl.functional import (
-    divergences,
-)
+from gamutrl.functional import divergences
 from gamutrl.functional.groups import group_variance
 from gamutrl.rewards import judging, ocr, tags
 

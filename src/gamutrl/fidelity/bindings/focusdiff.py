@@ -13,6 +13,7 @@ from gamutrl.fidelity.inputs import F64, I64, Leaf64, gradient
 from gamutrl.functional import (
     denoising,
     probabilities,
+    shaping,
 )
 from gamutrl.rewards import alignment
 
@@ -58,3 +59,20 @@ def paircomp_scores(scores: list[list[float]], categories: list[str]) -> dict[st
         }
 
     return {name: bucket(word) for name, word in BUCKETS.items()}
+
+
+def gt_image_prob(step: int, s1: float = 50, s2: float = 450, s3: float = 1200, prob: float = 0.25) -> float:
+    return shaping.piecewise(step, ((s1, 1.0), (s2, prob), (s3, 0.0)))
+
+
+def lr_factor(
+    x: float,
+    warm_up_steps: float = 45,
+    convert_steps: float = 500,
+    total_steps: float = 2000,
+    max_lr: float = 5e-6,
+    convert_lr: float = 1e-6,
+    min_lr: float = 2e-7,
+) -> float:
+    points = ((0, 0), (warm_up_steps, 1), (convert_steps, convert_lr / max_lr), (total_steps, min_lr / max_lr))
+    return shaping.piecewise(x, points, beyond=True)

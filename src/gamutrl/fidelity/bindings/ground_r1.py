@@ -10,10 +10,7 @@ from torch import Tensor
 from gamutrl.environments import crops
 from gamutrl.fidelity import released_agents
 from gamutrl.fidelity.inputs import F64
-from gamutrl.functional import (
-    divergences,
-    geometry,
-)
+from gamutrl.functional import divergences, geometry
 from gamutrl.rewards import answers, maths, tags
 
 

@@ -8,11 +8,7 @@ from torch import Tensor
 
 from gamutrl.fidelity import compose
 from gamutrl.fidelity.inputs import F64, I64, Leaf64, gradient
-from gamutrl.functional import (
-    divergences,
-    objectives,
-    ratios,
-)
+from gamutrl.functional import divergences, objectives, ratios
 
 
 def sde_step_with_stats(

@@ -6,9 +6,10 @@ from typing import Any
 
 from torch import Tensor
 
-from gamutrl.fidelity.inputs import tensor
+from gamutrl.fidelity.inputs import F64, I64, tensor
 from gamutrl.functional import (
     preference,
+    probabilities,
     windows,
 )
 from gamutrl.rewards import pairs
@@ -81,3 +82,19 @@ def iterative_pairs(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             }
         answer.append(updated)
     return answer
+
+
+def unified_logps(
+    logits: F64, labels: I64, batch_size_t2i: int, batch_size_mmu: int, max_seq_length: int
+) -> dict[str, Tensor]:
+    drawn, seen = labels[:batch_size_t2i, max_seq_length + 1 :], labels[-batch_size_mmu:, 1:]
+    drawn_logits = logits[:batch_size_t2i, max_seq_length + 1 :]
+    return {
+        "logp_t2i": _summed(drawn_logits, drawn),
+        "logp_mmu": _summed(logits[-batch_size_mmu:, :-1], seen),
+    }
+
+
+def _summed(logits: Tensor, labels: Tensor) -> Tensor:
+    logp = probabilities.selective_log_softmax(logits, labels.clamp(min=0))
+    return preference.sequence_logp(logp, labels != -100).sum()

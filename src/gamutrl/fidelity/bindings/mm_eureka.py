@@ -9,10 +9,7 @@ from torch import Tensor
 from gamutrl.fidelity import compose, released
 from gamutrl.fidelity.inputs import F32, F64
 from gamutrl.functional import advantages as adv
-from gamutrl.functional import (
-    divergences,
-    selection,
-)
+from gamutrl.functional import divergences, selection
 from gamutrl.functional.groups import consecutive
 from gamutrl.rewards import maths, tags
 

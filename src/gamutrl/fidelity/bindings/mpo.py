@@ -6,6 +6,15 @@ from collections import defaultdict
 from random import Random
 from typing import Any
 
+import torch
+from torch import Tensor
+
+from gamutrl.fidelity.inputs import F64, I64, tensor
+from gamutrl.functional import (
+    preference,
+    probabilities,
+)
+from gamutrl.functional.weights import masked_mean
 from gamutrl.rewards import answers, final_answers, pairs
 
 VQA = ("vqa_score", "mc_score", "math_verify_score")
@@ -88,3 +97,39 @@ def build_pairs(
         "correctness_pairs": by_answer if told else None,
         "format_pairs": by_format if told else None,
     }
+
+
+def sequence_logps_and_nll(logits: F64, chosen_labels: I64, rejected_labels: I64) -> dict[str, Tensor]:
+    labels = torch.cat([chosen_labels, rejected_labels])[:, 1:]
+    mask = labels != -100
+    logp = probabilities.selective_log_softmax(logits[:, :-1], labels.clamp(min=0))
+    chosen, rejected = preference.sequence_logp(logp, mask).chunk(2)
+    pairs = len(chosen_labels)
+    return {
+        "chosen_logps": chosen,
+        "rejected_logps": rejected,
+        "nll_loss": -masked_mean(logp[:pairs], mask[:pairs]),
+    }
+
+
+def mpo_loss(steps: list[dict[str, Any]], beta: float, weights: list[float]) -> list[dict[str, Tensor]]:
+    answers, shifts = [], []
+    for step in steps:
+        names = ("policy_chosen", "policy_rejected", "ref_chosen", "ref_rejected")
+        pi_c, pi_r, ref_c, ref_r = (tensor(step[name]) for name in names)
+        chosen, rejected = pi_c - ref_c, pi_r - ref_r
+        shifts.append(beta * torch.cat([chosen, rejected]).mean())
+        shift = torch.stack(shifts).mean()
+        pairs = weights[0] * preference.dpo(chosen, rejected, beta)
+        pairs = pairs + weights[1] * preference.bco(chosen, rejected, beta, shift=shift)
+        scale = (weights[0] + weights[1]) * beta
+        answers.append(
+            {
+                "loss": pairs.mean() + weights[2] * step["nll"],
+                "delta": shift,
+                "reward_chosen": scale * chosen.mean(),
+                "reward_rejected": scale * rejected.mean(),
+                "accuracy": (chosen > rejected).float().mean(),
+            }
+        )
+    return answers

@@ -9,9 +9,7 @@ from torch import Tensor
 from gamutrl.environments import calls
 from gamutrl.fidelity import compose
 from gamutrl.fidelity.inputs import F32, I64
-from gamutrl.functional import (
-    probabilities,
-)
+from gamutrl.functional import probabilities
 from gamutrl.rewards import maths, parsing, tags
 
 

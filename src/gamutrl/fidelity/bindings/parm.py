@@ -6,9 +6,10 @@ from typing import Any
 
 from torch import Tensor
 
-from gamutrl.fidelity.inputs import F32
+from gamutrl.fidelity.inputs import F32, F64, I64
 from gamutrl.functional import (
     preference,
+    probabilities,
 )
 from gamutrl.rewards import paths
 
@@ -49,3 +50,9 @@ def orm_score(first_token: str, logits: F32) -> dict[str, Any]:
     said = first_token.lower()
     probability = float(logits.softmax(0)[0]) if said in ("yes", "no") else 0.0
     return {"is_yes": said == "yes", "yes_prob": probability}
+
+
+def masked_image_logps(logits: F64, labels: I64, max_seq_length: int, average_log_prob: bool) -> Tensor:
+    image = labels[:, max_seq_length + 1 :]
+    logp = probabilities.selective_log_softmax(logits[:, max_seq_length + 1 :], image.clamp(min=0))
+    return preference.sequence_logp(logp, image != -100, average=average_log_prob)

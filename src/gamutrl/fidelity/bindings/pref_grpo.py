@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from gamutrl.fidelity.inputs import F64, Leaf64, gradient
+import torch
+from torch import Tensor
+
+from gamutrl.fidelity.inputs import F64, Leaf64, gradient, tensor
+from gamutrl.functional import advantages as adv
 from gamutrl.functional import (
     objectives,
     ratios,
 )
+from gamutrl.functional.groups import consecutive
 from gamutrl.rewards import combine, judging, parsing, tournament
 
 
@@ -87,3 +92,30 @@ def pointwise_scores(responses: list[str]) -> dict[str, list[float]]:
 
 def reward_spec(spec: str | None) -> dict[str, float]:
     return combine.weights_of(spec)
+
+
+def weighted_advantages(
+    rewards: dict[str, list[float]],
+    weights: dict[str, float],
+    num_generations: int,
+    use_group: bool,
+    apply_gdpo: bool,
+) -> dict[str, Any]:
+    count = len(next(iter(rewards.values())))
+    groups = consecutive(count, num_generations) if use_group else torch.zeros(count, dtype=torch.long)
+
+    def normalized(name: str) -> Tensor:
+        return adv.group_normalize(tensor(rewards[name], torch.float64), groups, eps=1e-8)
+
+    def of(name: str) -> Tensor:
+        if f"{name}_overall" not in rewards or not apply_gdpo:
+            return normalized(name)
+        overall, dimensions = normalized(f"{name}_overall"), normalized(f"{name}_dim_mean")
+        judged = tensor(rewards[f"{name}_dim_mask"], torch.bool)
+        return torch.where(judged, (overall + dimensions) / 2, overall)
+
+    apart = {name: of(name) for name in weights}
+    total = torch.stack([weights[name] * apart[name] for name in weights]).sum(0)
+    if apply_gdpo:
+        total = adv.group_normalize(total, torch.zeros_like(groups), eps=1e-8)
+    return {"advantages": total, "per_reward": apart}

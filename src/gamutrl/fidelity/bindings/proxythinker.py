@@ -5,9 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from gamutrl.fidelity.inputs import F64
-from gamutrl.functional import (
-    probabilities,
-)
+from gamutrl.functional import probabilities
 
 
 def combine_logits(base_logits: F64, positive_logits: F64, negative_logits: F64, alpha: float) -> dict[str, Tensor]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from gamutrl.fidelity import compose, released
-from gamutrl.fidelity.inputs import F32, F64
+from gamutrl.fidelity.inputs import F32, F64, tensor
 from gamutrl.functional import advantages as adv
 from gamutrl.functional import (
     divergences,
 )
+from gamutrl.functional.weights import masked_mean
 from gamutrl.rewards import answers, judging, maths, repetition, tags
 
 
@@ -70,3 +72,12 @@ def total_reward(response: str, sols: list[str], judge_reply: str) -> float:
     response = response.strip()
     consistency = consistency_score([judge_reply] * 3)
     return 0.5 * format_ok(response) + accuracy_reward(response, sols) * (1 + 0.5 * consistency)
+
+
+def advantage_filter(advantages: list[list[float]], action_masks: list[list[int]] | None) -> dict[str, Any]:
+    flat = torch.cat([tensor(row) for row in advantages])
+    mask = torch.ones_like(flat) if action_masks is None else torch.cat([tensor(row) for row in action_masks])
+    mean = flat.sum() / mask.sum()  # Released: of all entries over the number of unmasked ones.
+    rstd = masked_mean((flat - mean).square(), mask).clamp(min=1e-8).rsqrt()
+    kept = adv.without_outliers((flat - mean) * rstd + 1e-8, mean)
+    return {"advantages": list(kept.split([len(row) for row in advantages])), "mean": mean, "rstd": rstd}

@@ -8,10 +8,7 @@ from torch import Tensor
 
 from gamutrl.fidelity import compose
 from gamutrl.fidelity.inputs import F32, F64, Labels, Leaf64, gradient
-from gamutrl.functional import (
-    probabilities,
-    selection,
-)
+from gamutrl.functional import probabilities, selection
 from gamutrl.functional.weights import masked_mean
 from gamutrl.rewards import grading
 

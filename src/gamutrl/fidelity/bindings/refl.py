@@ -7,9 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from gamutrl.fidelity.inputs import Leaf64, gradient
-from gamutrl.functional import (
-    preference,
-)
+from gamutrl.functional import preference
 from gamutrl.rewards import ranking as ranked
 
 

@@ -58,3 +58,8 @@ def parse_object_list(content: str) -> Any:
     if value is None and '["' in content:
         value = parsing.loads(content.split("\n")[-1])
     return {"error": "ValueError"} if value is None else value
+
+
+def weighted_logp(per_token_logp: F64, labels: I64, token_weight: F64, use_average: bool) -> Tensor:
+    mask = labels[:, 1:] != -100
+    return preference.sequence_logp(per_token_logp, mask, weight_MT=token_weight, average=use_average)

@@ -8,9 +8,7 @@ from torch import Tensor
 
 from gamutrl.environments import views
 from gamutrl.fidelity.inputs import F64
-from gamutrl.functional import (
-    divergences,
-)
+from gamutrl.functional import divergences
 from gamutrl.rewards import boxes3d, tags, thoughts
 
 

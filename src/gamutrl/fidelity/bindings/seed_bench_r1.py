@@ -6,9 +6,7 @@ from typing import Any
 
 from gamutrl.fidelity import compose
 from gamutrl.fidelity.inputs import F32
-from gamutrl.functional import (
-    divergences,
-)
+from gamutrl.functional import divergences
 from gamutrl.rewards import answers, maths, tags
 
 

@@ -7,9 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from gamutrl.fidelity.inputs import F64, Leaf64, gradient
-from gamutrl.functional import (
-    sampling,
-)
+from gamutrl.functional import sampling
 from gamutrl.rewards import alignment
 
 

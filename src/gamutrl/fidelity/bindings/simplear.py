@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from gamutrl.fidelity import compose, released_generation
-from gamutrl.fidelity.inputs import F64, Leaf64, gradient
+from gamutrl.fidelity.inputs import F64, I64, Leaf64, gradient
 from gamutrl.functional import advantages as adv
 from gamutrl.rewards import alignment
 
@@ -36,3 +36,7 @@ def clip_reward(image_features: F64, text_features: F64) -> Tensor:
 def clip_text_from_prompt(caption: str) -> dict[str, str]:
     prompt = f"<|t2i|>A photo of {caption}<|soi|>"
     return {"prompt": prompt, "clip_text": released_generation.simplear_caption(prompt)}
+
+
+def image_token_index(token_ids: I64, vocab_len: int, latent: int) -> Tensor:
+    return (token_ids - vocab_len).clamp(0, 63999).reshape(-1, 1, latent, latent)

@@ -7,11 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from gamutrl.fidelity.inputs import F32, F64, Leaf64, gradient
-from gamutrl.functional import (
-    preference,
-    ratios,
-    sampling,
-)
+from gamutrl.functional import preference, ratios, sampling
 from gamutrl.rewards import pairs
 
 

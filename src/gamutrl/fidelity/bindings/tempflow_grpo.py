@@ -8,10 +8,7 @@ from torch import Tensor
 
 from gamutrl.fidelity import compose
 from gamutrl.fidelity.inputs import F64, Labels, Leaf64, gradient
-from gamutrl.functional import (
-    divergences,
-    sampling,
-)
+from gamutrl.functional import divergences, sampling
 
 
 def branch_step(x: F64, v: F64, sigmas: F64, step_index: int, deterministic: bool, noise: F64) -> dict[str, Any]:

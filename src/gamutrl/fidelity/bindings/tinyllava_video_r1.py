@@ -8,9 +8,7 @@ from torch import Tensor
 
 from gamutrl.fidelity import compose
 from gamutrl.fidelity.inputs import F32
-from gamutrl.functional import (
-    divergences,
-)
+from gamutrl.functional import divergences
 from gamutrl.rewards import answers, combine, lengths, maths, tags
 
 

@@ -8,9 +8,7 @@ from torch import Tensor
 
 from gamutrl.fidelity import compose
 from gamutrl.fidelity.inputs import F32
-from gamutrl.functional import (
-    preference,
-)
+from gamutrl.functional import preference
 from gamutrl.rewards import judging, pairs
 
 

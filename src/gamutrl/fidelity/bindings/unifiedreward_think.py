@@ -7,9 +7,7 @@ from typing import Any
 from gamutrl.environments import views
 from gamutrl.fidelity import compose
 from gamutrl.fidelity.inputs import F64
-from gamutrl.functional import (
-    divergences,
-)
+from gamutrl.functional import divergences
 from gamutrl.rewards import tags
 
 

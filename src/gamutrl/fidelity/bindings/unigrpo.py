@@ -10,11 +10,7 @@ from torch import Tensor
 from gamutrl.fidelity import compose
 from gamutrl.fidelity.inputs import F64, I64, Leaf64, gradient
 from gamutrl.functional import advantages as adv
-from gamutrl.functional import (
-    divergences,
-    probabilities,
-    selection,
-)
+from gamutrl.functional import divergences, probabilities, selection
 from gamutrl.functional.weights import action_weights, weighted_total
 
 

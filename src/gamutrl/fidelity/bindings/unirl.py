@@ -7,10 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from gamutrl.fidelity.inputs import F64, tensor
-from gamutrl.functional import (
-    geometry,
-    windows,
-)
+from gamutrl.functional import geometry, windows
 from gamutrl.rewards import composition
 
 

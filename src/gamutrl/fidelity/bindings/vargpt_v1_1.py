@@ -10,6 +10,7 @@ from gamutrl.functional import (
     preference,
     probabilities,
 )
+from gamutrl.functional.weights import masked_mean
 
 
 def dpo_loss(
@@ -41,3 +42,20 @@ def image_bit_logps(logits: F64, bit_labels: I64, bitloss_type: str = "sum") -> 
     logp = probabilities.bit_logp(logits, bit_labels)
     logp = logp.mean(-1) if bitloss_type == "mean" else logp.sum(-1)
     return {"logps": logp.sum(1), "valid_length": torch.full((len(logits),), logits.shape[1])}
+
+
+def visual_instruction_loss(
+    text_logits: F64,
+    text_labels: I64,
+    bit_logits: F64,
+    bit_labels: I64,
+    bitloss_type: str,
+    reweight: bool,
+    scales: list[tuple[int, int, int]] | None = None,
+) -> Tensor:
+    words = text_labels[:, 1:]
+    logp = probabilities.selective_log_softmax(text_logits[:, :-1], words.clamp(min=0))
+    text = -masked_mean(logp, words != -100)
+    # Released: the bits' loss is a mean of all before it is summed or averaged, and then divided by the positions.
+    bits = -probabilities.bit_logp(bit_logits, bit_labels).mean()
+    return text + 3.0 * (bits if reweight else bits / bit_labels.shape[1])

@@ -9,10 +9,7 @@ from torch import Tensor
 
 from gamutrl.fidelity import compose
 from gamutrl.fidelity.inputs import F64, I64, Labels, Leaf64, gradient
-from gamutrl.functional import (
-    denoising,
-    preference,
-)
+from gamutrl.functional import denoising, preference
 from gamutrl.metrics import preferences
 
 

@@ -6,9 +6,7 @@ from functools import partial
 from typing import Any
 
 from gamutrl.fidelity import released
-from gamutrl.functional import (
-    shaping,
-)
+from gamutrl.functional import shaping
 from gamutrl.rewards import answers, tags
 
 

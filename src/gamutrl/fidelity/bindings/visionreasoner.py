@@ -8,10 +8,7 @@ from torch import Tensor
 
 from gamutrl.fidelity import compose, released
 from gamutrl.fidelity.inputs import F32, Labels
-from gamutrl.functional import (
-    divergences,
-    geometry,
-)
+from gamutrl.functional import divergences, geometry
 from gamutrl.rewards import objects, parsing, repetition, tags
 
 

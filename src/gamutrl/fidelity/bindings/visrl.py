@@ -9,10 +9,7 @@ from torch import Tensor
 
 from gamutrl.environments import crops
 from gamutrl.fidelity.inputs import tensor
-from gamutrl.functional import (
-    geometry,
-    preference,
-)
+from gamutrl.functional import geometry, preference
 from gamutrl.rewards import pairs, parsing
 
 

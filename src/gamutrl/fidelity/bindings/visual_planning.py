@@ -10,9 +10,7 @@ from torch import Tensor
 from gamutrl.environments import frames, grids
 from gamutrl.fidelity import compose
 from gamutrl.fidelity.inputs import F32
-from gamutrl.functional import (
-    shaping,
-)
+from gamutrl.functional import shaping
 
 
 def group_advantage(rewards: F32, num_generations: int) -> Tensor:

@@ -1,0 +1,49 @@
+"""Trees of rollouts: what a branch is worth, and against which other branches.
+
+A tree is its nodes' parents, `parent_N` (-1 for the root), every parent before its children. Leaves have a reward,
+other nodes NaN.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gamutrl.functional.advantages import group_normalize
+from gamutrl.functional.groups import group_variance
+
+
+def depths(parent_N: Tensor) -> Tensor:
+    """How many edges lie between each node and the root, int64 `[N]`."""
+    depth = [0] * len(parent_N)
+    for n, parent in enumerate(parent_N.tolist()):
+        depth[n] = depth[parent] + 1 if parent >= 0 else 0
+    return torch.tensor(depth)
+
+
+def node_rewards(parent_N: Tensor, reward_N: Tensor, logp_N: Tensor | None = None) -> Tensor:
+    """Each node's reward, `[N]`: the mean over the leaves below it (BranchGRPO, arXiv 2509.06040).
+
+    logp_N: of each edge from its parent; children then count by the softmax of theirs, level by level.
+    """
+    parents = parent_N.tolist()
+    if logp_N is None:
+        total, leaves = reward_N.nan_to_num(0.0), (~reward_N.isnan()).to(reward_N.dtype)
+        for n in reversed(range(len(parents))):
+            if parents[n] >= 0:
+                total[parents[n]] += total[n]
+                leaves[parents[n]] += leaves[n]
+        return total / leaves
+    value_N = reward_N.clone()
+    for n in reversed(range(len(parents))):
+        children = (parent_N == n).nonzero().flatten()
+        if len(children):
+            value_N[n] = (logp_N[children].softmax(0) * value_N[children]).sum()
+    return value_N
+
+
+def depth_advantages(parent_N: Tensor, reward_N: Tensor, *, eps: float = 1e-8, least: float = 1e-6) -> Tensor:
+    """Each node's reward against those of its depth, over their deviation, `[N]`; 0 where that is below `least`."""
+    depth_N = depths(parent_N)
+    spread_N = group_variance(reward_N, depth_N).sqrt()
+    return torch.where(spread_N < least, 0.0, group_normalize(reward_N, depth_N, eps=eps))
