@@ -144,3 +144,13 @@ def test_a_video_with_its_own_positions(load, family, monkeypatch):
             logits[:, policy.segments.banned] = -torch.inf
             plain = logits.log_softmax(-1)[len(tokens) - 1 : -1].gather(1, said[:, None])[:, 0]
             assert torch.allclose(logp_NT[n, : len(said)], plain, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("family", ["smolvlm", "gemma3"])
+def test_a_shorter_type_is_near(load, family, prompts):
+    """In bfloat16 prompts are expanded to their rows instead of held once: the same, up to rounding."""
+    policy = load(family, dtype="bfloat16")
+    batch = policy.rollout(prompts, 3, Talk(), Sampling(max_tokens=6), seed=1)
+    assert policy.exact
+    with torch.no_grad():
+        assert (policy.log_probs(batch) - batch.logp_sampled_NT).abs().mean() < 0.05

@@ -189,8 +189,13 @@ class Segments:
     def _bare(self, content: list[dict[str, Any]]) -> str:
         """The parts as the template writes them, without a message around them."""
         mark = {"type": "text", "text": MARK}
-        text = self._render([{"role": "user", "content": [mark, *content, mark]}])
-        return text.split(MARK)[1]
+        text = self._render([{"role": "user", "content": [mark, *content, mark]}]).split(MARK)[1]
+        pictures = sum(part["type"] != "text" for part in content)
+        placeholder = getattr(self.processor, "image_token", None)
+        if placeholder and text.count(placeholder) != pictures:
+            # A template that writes all pictures of a message before its words.
+            text = "".join(part["text"] if part["type"] == "text" else placeholder for part in content)
+        return text
 
     def _segment(self, text: str, media: list[Part], special: bool = False) -> Segment:
         arguments: dict[str, Any] = {"text": [text], "return_tensors": "pt", "add_special_tokens": special}
