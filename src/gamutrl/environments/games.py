@@ -156,12 +156,11 @@ def cells_code(text: str, size: int, nothing: int) -> int:
     """
     answer = tag_text(text, missing="empty", strip=False)
     found = _PAIR.match(answer)
-    if found is None:
-        number = _first_number(text)
-        digits = (number,) * 4 if number is not None else None
-    else:
-        digits = tuple(int(digit) for digit in found.groups())
-    return nothing if digits is None else sum(digit * size**place for digit, place in zip(digits, (3, 2, 1, 0)))
+    number = _first_number(text)
+    if found is None and number is None:
+        return nothing
+    digits = [int(digit) for digit in found.groups()] if found else [number or 0] * 4
+    return sum(digit * size**place for digit, place in zip(digits, (3, 2, 1, 0)))
 
 
 def _first_number(text: str) -> int | None:

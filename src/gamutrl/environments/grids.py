@@ -86,10 +86,10 @@ def errand_reward(
     if move in ("invalid", "pick", "drop"):
         return invalid if move == "invalid" else 1.0
     ways = to_drop if carrying else to_pick
-    rest = {
-        cell: 0 if carrying else min((way[cell] for way in to_drop.values() if cell in way), default=None)
-        for cell in ways
-    }
-    length = {cell: way[start] + rest[cell] for cell, way in ways.items() if start in way and rest[cell] is not None}
+    length: dict[Cell, int] = {}
+    for cell, way in ways.items():
+        rest = 0 if carrying else min((onward[cell] for onward in to_drop.values() if cell in onward), default=None)
+        if start in way and rest is not None:
+            length[cell] = way[start] + rest
     best = [ways[cell] for cell, total in length.items() if total == min(length.values())]
     return float(any(end in way and way[end] < way[start] for way in best))

@@ -109,7 +109,7 @@ def vigorl_turns(text: str, *, point: bool = False) -> float:
         return 0.0
     kept: list[Any] = []
     for one in points:
-        if all(math.dist(one, other) >= 10 for other in kept):
+        if all(math.dist(one or (), other) >= 10 for other in kept):
             kept.append(one)
     return 1 + 0.2 * max(0, len(kept) - 1)
 

@@ -1,4 +1,4 @@
-"""Which token of a sequence a diffusion timestep belongs to, where tokens come into play one after another (Selftok)."""
+"""Which of an ordered sequence of tokens a diffusion timestep belongs to (Selftok)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def staged_token(timestep: float, ends: Sequence[float], tokens: Sequence[int]) 
     before, start = 0, 0.0
     for end, count in zip(ends, tokens):
         if timestep < end:
-            return before + int((timestep - start) * count / (end - start))
+            return max(0, before + int((timestep - start) * count / (end - start)))
         before, start = before + count, end
     return before - 1
 

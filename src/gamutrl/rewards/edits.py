@@ -12,7 +12,8 @@ def changed_positions(before: Sequence[int], after: Sequence[int], *, shortest: 
     Runs in common that are shorter than `shortest` do not count as common; what was only added or removed is no change.
     """
     blocks = SequenceMatcher(None, before, after, autojunk=False).get_matching_blocks()
-    one, other = [], []
+    one: list[int] = []
+    other: list[int] = []
     i = j = 0
     for block in blocks:
         if 0 < block.size < shortest:

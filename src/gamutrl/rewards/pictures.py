@@ -28,7 +28,7 @@ def squared_difference(one: np.ndarray, other: np.ndarray, *, foreground: bool =
     """
     difference = (one / 255.0 - other / 255.0) ** 2
     if foreground:
-        difference = difference * ((one < 255).any(2) & (other < 255).any(2))[..., None]
+        difference = difference * ((one < 255).any(2, keepdims=True) & (other < 255).any(2, keepdims=True))
     return float(difference.mean())
 
 

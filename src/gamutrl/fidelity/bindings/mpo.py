@@ -67,7 +67,7 @@ def build_pairs(
         response, parsed = item["response"], parse_answer(item["response"], item["prompt_version"])
         said = parsed.get("answer")
         right = said is not None and check_answer(said, item["answer"], mode)
-        if right and answer_fix:
+        if right and said is not None and answer_fix:
             response = fix_answer(response, said, item["answer"])
         sides[2 if said is None else 1 - right][key].append((response, said))
     good, bad, unreadable = sides

@@ -27,7 +27,7 @@ def detect_tool_call(text: str) -> bool:
 
 def parse_tool_call(text: str) -> list[dict[str, Any]] | None:
     found = calls.action_list(text)
-    return found and [{"API_name": call.name, "API_params": call.arguments} for call in found]
+    return [{"API_name": call.name, "API_params": call.arguments} for call in found] if found else None
 
 
 def format_reward(turns: list[str]) -> float:
