@@ -7,7 +7,7 @@ import time
 from xml.dom.minidom import parseString
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -19,6 +19,7 @@ from gamutrl.report.story import MAX_TEXT, pieces
 numbers = st.lists(st.floats(width=32), min_size=1, max_size=40)
 
 
+@settings(deadline=None)
 @given(numbers, numbers)
 def test_any_numbers_make_a_drawing_that_parses(a, b):
     for drawing in (line_chart([Line("a <b>", a), Line("b & c", b)]), stacked_chart([Line("a", [abs(v) for v in a])])):
@@ -31,6 +32,7 @@ def test_a_gap_in_the_numbers_is_a_gap_in_the_line():
     assert drawing.count("<polyline") == 2
 
 
+@settings(deadline=None)
 @given(st.floats(-1e6, 1e6), st.floats(1e-6, 1e6), st.integers(2, 6))
 def test_ticks_are_round_and_inside(low, span, about):
     high = low + span
@@ -51,6 +53,7 @@ def test_smoothing_keeps_the_length_and_the_mean_of_a_flat_line():
     assert len(smooth([1.0, math.nan, 3.0], span=3)) == 3
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300))
 def test_pieces_put_together_are_the_text(text):
     assert "".join(piece.text for piece in pieces(text)) == text
@@ -70,9 +73,9 @@ def test_a_thought_and_an_answer_are_told_apart():
 
 
 def test_a_megabyte_of_brackets_is_cut_at_once():
-    began = time.perf_counter()
+    began = time.process_time()
     found = pieces("<" * 500_000 + "<answer>" * 60_000)
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
     assert sum(len(piece.text) for piece in found if piece.kind != "cut") == MAX_TEXT
     assert "more characters" in found[-1].text
 
