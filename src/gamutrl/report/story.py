@@ -44,10 +44,6 @@ class Told:
     length: int
     rewards: tuple[tuple[str, float | None], ...]
 
-    @property
-    def total(self) -> float | None:
-        return dict(self.rewards).get("total")
-
 
 @dataclass(frozen=True)
 class Turn:
