@@ -46,7 +46,7 @@ TINY = tiny(
     "arithmetic",
     (ACCURACY, Reward("model", per_rollout(reasoned)), FORMAT),
     ACCURACY,
-    select=Replay(capacity=256, max_age=20),
+    select=Replay(capacity=256, max_age=10),
 )
 
 RULE = Reward("accuracy", per_rollout(accuracy))
@@ -89,7 +89,7 @@ RECIPE = Recipe(
     claim=Claim("accuracy on held-out rows, share of rows with an advantage", baseline="the same without replay"),
     assumptions={
         "select": "how many are replayed (as many as have no advantage), the buffer's size, first in first out, and an "
-        "age of at most 20 steps are ours: the report gives none",
+        "age of at most 10 (tiny) or 20 steps are ours: the report gives none",
         "objective": "stored log-probabilities and the clip correct for staleness; the report does not say how",
         "tiny.rewards.model": "a rule that compares the reasoning with the world's own stands for the reward model",
         "tiny.kl": "0.01: a small model forgets its layout sooner; the report's formula has no KL",
