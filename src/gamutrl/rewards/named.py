@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from gamutrl.functional.geometry import box_iou, span_set_iou
+from gamutrl.functional.geometry import box_iou, span_set_iou, union_iou
 from gamutrl.functional.matching import hungarian
 from gamutrl.rewards.boxes import Overlap
 from gamutrl.rewards.parsing import Detection
@@ -47,6 +48,21 @@ def events_in(items: Iterable[Any]) -> dict[tuple[str, str], list[Span]]:
 
 
 EVENT_KEYS = ("start", "end", "event", "type")
+
+
+def counted(overlap: float, found: int, true: int) -> float:
+    """√(overlap · (1 - |found - true| / true)), at least 0: things must be found, and as many as there are."""
+    return math.sqrt(overlap * max(0.0, 1 - abs(found - true) / max(true, 1)))
+
+
+def counted_in_frames(found: Sequence[tuple[int, Any]], true: Sequence[tuple[int, Any]]) -> float:
+    """`counted` of the areas covered, averaged over all frames that hold `(frame, box)` of either."""
+    frames = {frame for frame, _ in [*found, *true]}
+    total = 0.0
+    for frame in frames:
+        said, asked = ([box for where, box in boxes if where == frame] for boxes in (found, true))
+        total += counted(union_iou(said, asked), len(said), len(asked)) if said and asked else 0.0
+    return total / max(len(frames), 1)
 
 
 def clusters_score(value_NM: Sequence[Sequence[float]], true: int) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from gamutrl.functional import geometry
@@ -56,17 +55,9 @@ def multi_segment_tiou(pred: list[Any], gt: list[Any]) -> float:
 
 
 def white_box_counting_score(pred_clusters: list[Any], gt_clusters: list[Any], iou_type: str) -> float:
-    def counted(overlap: float, said: list[Any], asked: list[Any]) -> float:
-        return math.sqrt(overlap * max(0.0, 1 - abs(len(said) - len(asked)) / max(len(asked), 1)))
+    def in_time(said: list[Any], asked: list[Any]) -> float:
+        return named.counted(geometry.span_set_iou(said, asked), len(said), len(asked))
 
-    def value(said: list[Any], asked: list[Any]) -> float:
-        if iou_type == "tIoU":
-            return counted(geometry.span_set_iou(said, asked), said, asked)
-        total, frames = 0.0, {frame for frame, _ in [*said, *asked]}
-        for frame in frames:
-            here = [[box for where, box in boxes if where == frame] for boxes in (said, asked)]
-            total += counted(geometry.union_iou(*here), *here) if all(here) else 0.0
-        return total / max(len(frames), 1)
-
+    value = in_time if iou_type == "tIoU" else named.counted_in_frames
     table = [[value(said, asked) for asked in gt_clusters] for said in pred_clusters]
     return named.clusters_score(table, len(gt_clusters))

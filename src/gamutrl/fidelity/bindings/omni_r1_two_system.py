@@ -9,8 +9,7 @@ import torch
 
 from gamutrl.environments import calls, crops
 from gamutrl.functional import geometry
-from gamutrl.functional.matching import hungarian
-from gamutrl.rewards import parsing, tags, tracks
+from gamutrl.rewards import grounding, parsing, tags, tracks
 
 iou = partial(geometry.box_iou, pixels=1)
 
@@ -80,11 +79,7 @@ def image_segmentation_reward(answer: str, gt: str, resized_hw: list[int], image
     true, true_points = (crops.scaled(rows[0].box, image_wh, resized_hw[::-1]) for rows in (corners, marks))
     value = float(parsing.loads(answer) == found and set(found) == {"bbox_2d", "points_1", "points_2"})
     if box is not None:
-        overlap = float(iou(box, true))
-        off = sum(abs(a - b) for a, b in zip(box, true)) / 4
-        value += 2 * max(0.0, overlap - 0.5) + 0.4 * (overlap > 0.5) + min(max(0.05 * (30 - off), 0.0), 1.0)
+        value += grounding.box_nearness(box, true, overlap=iou)
     if None not in points:
-        apart = geometry.point_distance(points, [true_points[:2], true_points[2:]])
-        nearest = hungarian(-apart)
-        value += min(max(0.02 * (150 - float(apart[nearest[:, 0], nearest[:, 1]].mean())), 0.0), 1.0)
+        value += grounding.points_nearness(points, [true_points[:2], true_points[2:]])
     return value

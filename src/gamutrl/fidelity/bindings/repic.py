@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from gamutrl.functional import geometry
+from gamutrl.metrics import mentions
 from gamutrl.rewards import answers, boxes, parsing
 
 
@@ -48,17 +49,8 @@ def routed_accuracy_reward(contents: list[str], methods: list[str], solutions: l
 
 
 def two_concept_f1(captions: list[str], gt_pairs: list[list[str]]) -> dict[str, Any]:
-    pool = {name.strip("<>") for pair in gt_pairs for name in pair}
-    slots: list[str | None] = []
-    wanted = []
-    for caption, pair in zip(captions, gt_pairs):
-        words = {word.strip(".,!?;:()[]{}\"'-").strip("<>") for word in caption.split()}
-        names = [name.strip("<>") for name in pair]
-        missed = "MISS" if words & (pool - set(names)) else None
-        slots += [name if name in words else missed for name in names]
-        wanted += names
-    right = sum(a == b for a, b in zip(slots, wanted))
-    said = sum(slot is not None for slot in slots)
-    precision, recall = right / max(said, 1), right / max(len(wanted), 1)
-    f1 = 2 * precision * recall / (precision + recall) if right else 0.0
-    return {"predictions": slots, "recall": recall, "precision": precision, "f1": f1}
+    names = [[name.strip("<>") for name in pair] for pair in gt_pairs]
+    wanted = [name for pair in names for name in pair]
+    said = [one for caption, pair in zip(captions, names) for one in mentions.named_in(caption, pair, set(wanted))]
+    precision, recall, f1 = mentions.precision_recall_f1(said, wanted)
+    return {"predictions": said, "recall": recall, "precision": precision, "f1": f1}
