@@ -47,7 +47,9 @@ def test_a_room_imports_only_from_below(room):
     assert files, f"the room {room} is empty"
     for file in files:
         above = {name for name in imports(file) if name != room and FLOORS[name] >= FLOORS[room]}
-        assert not above, f"{file.relative_to(SOURCE)} imports from {', '.join(sorted(above))}, which is not below {room}"
+        assert not above, (
+            f"{file.relative_to(SOURCE)} imports from {', '.join(sorted(above))}, which is not below {room}"
+        )
 
 
 def test_every_room_is_on_a_floor():

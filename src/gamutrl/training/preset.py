@@ -45,7 +45,8 @@ class Preset:
         return replace(self, model=replace_field(self.model, "name", name))
 
     def with_data(self, train: Source, held_out: Source) -> Preset:
-        """The same preset on other rows: every stage's data, and the evaluation's (whose constants are then found anew)."""
+        """The same preset on other rows: every stage's data, and the evaluation's (whose constants are then found
+        anew)."""
         stages = tuple(replace_field(stage, "data", train) for stage in self.stages)
         return replace(self, stages=stages, evaluation=replace(self.evaluation, data=held_out, constants=None))
 
