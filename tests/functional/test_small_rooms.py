@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import hypothesis.strategies as st
 import pytest
@@ -10,7 +11,7 @@ import torch
 from hypothesis import given
 
 from gamutrl.functional import advantages as adv
-from gamutrl.functional import corrections, denoising, probabilities, selection, shaping, windows
+from gamutrl.functional import corrections, denoising, masking, probabilities, selection, shaping, windows
 
 # -- probabilities ----------------------------------------------------------------------------------------------------
 
@@ -253,7 +254,7 @@ def test_a_regridded_schedule_is_shorter_after_the_window():
 
 @pytest.mark.parametrize("kind", ["cosine", "linear", "pow2", "sigmoid"])
 def test_mask_rates_fall_from_all_to_none(kind):
-    rates = [windows.mask_rate(t / 10, kind) for t in range(11)]
+    rates = [masking.mask_rate(t / 10, kind) for t in range(11)]
     assert rates[0] == pytest.approx(1)
     assert rates[-1] == pytest.approx(0, abs=1e-5)
     assert rates == sorted(rates, reverse=True)
@@ -261,7 +262,7 @@ def test_mask_rates_fall_from_all_to_none(kind):
 
 def test_an_unknown_mask_rate_is_named():
     with pytest.raises(ValueError, match="not 'steps'"):
-        windows.mask_rate(0.5, "steps")
+        masking.mask_rate(0.5, "steps")
 
 
 # -- draws, lines, outliers -------------------------------------------------------------------------------------------
@@ -289,3 +290,22 @@ def test_lines_are_flat_outside_unless_they_go_on():
 def test_outliers_teach_nothing():
     value = torch.tensor([1.0, -4.0, 11.0, math.nan, math.inf])
     assert adv.without_outliers(value, 0.0).tolist() == [1, 0, 0, 0, 0]
+
+
+def test_a_decoder_fills_at_least_one_token_a_step():
+    left = masking.tokens_left(18, 256)
+    assert left[-1] == 1
+    assert all(later < earlier for earlier, later in pairwise(left[:-1]))
+    masked = masking.random_mask(torch.tensor([[1, 1, 0]]), torch.tensor([0.5]), torch.tensor([[0.4, 0.6, 0.1]]))
+    assert masked.tolist() == [[True, False, False]]
+
+
+def test_rewards_are_held_against_the_same_prompts_past():
+    first, past = adv.against_past(torch.tensor([1.0, 3.0]), ["a", "a"], {}, at_least=2)
+    assert first.tolist() == pytest.approx([-1, 1], abs=1e-5)
+    second, past = adv.against_past(torch.tensor([5.0, 0.0]), ["a", "b"], past, at_least=2)
+    assert past["a"].tolist() == [1, 3, 5]
+    assert second[0].item() == pytest.approx((5 - 3) / math.sqrt(8 / 3), abs=1e-4)
+    assert second[1].item() == pytest.approx(-1, abs=1e-5)
+    _, past = adv.against_past(torch.tensor([7.0]), ["a"], past, size=2)
+    assert past["a"].tolist() == [5, 7]

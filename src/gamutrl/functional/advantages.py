@@ -6,6 +6,7 @@ leaves its group's statistics, and its own advantage is 0.
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -71,6 +72,29 @@ def normalize_by(reward_R: Tensor, population: Tensor, *, unbiased: bool = True,
     population = population.double()
     advantage = (reward_R.double() - population.nanmean()) / (population.std(unbiased=unbiased) + eps)
     return advantage.to(reward_R.dtype)
+
+
+def against_past(
+    reward_R: Tensor,
+    labels: Sequence[Hashable],
+    past: Mapping[Hashable, Tensor],
+    *,
+    size: int = 32,
+    at_least: int = 16,
+    eps: float = 1e-6,
+) -> tuple[Tensor, dict[Hashable, Tensor]]:
+    """Rewards against the last `size` of the same prompt, these included, `[R]`; and what to remember of every prompt.
+
+    A prompt with fewer than `at_least` is held against the whole batch (DDPO, arXiv 2305.13301, section 5.3).
+    """
+    advantage_R, memory = torch.zeros_like(reward_R), dict(past)
+    for label in dict.fromkeys(labels):
+        mine = torch.tensor([other == label for other in labels])
+        before = memory.get(label, reward_R[:0])
+        memory[label] = torch.cat([before, reward_R[mine]])[-size:]
+        population = memory[label] if len(memory[label]) >= at_least else reward_R
+        advantage_R[mine] = normalize_by(reward_R[mine], population, unbiased=False, eps=eps)
+    return advantage_R, memory
 
 
 def weighted_sum(reward_RK: Tensor, weight_K: Tensor) -> Tensor:

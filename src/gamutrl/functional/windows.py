@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Sequence
 
@@ -70,20 +69,3 @@ def regridded(steps: int, last: int, ratio: float) -> tuple[torch.Tensor, int]:
     t = torch.linspace(1, 0, steps + 1)
     points = int(max((steps - last) * ratio, 1))
     return torch.cat([t[: last + 1], torch.linspace(float(t[last + 1]), 0, points)]), points
-
-
-def mask_rate(progress: float, kind: str = "cosine", *, floor: float = 0.0) -> float:
-    """The share of tokens still masked at a progress in [0, 1] (MaskGIT, arXiv 2202.04200, section 3.3).
-
-    kind: "cosine", "linear", "pow<exponent>" or "sigmoid" (from -3 to 3).
-    """
-    if kind == "cosine":
-        return max(math.cos(math.pi / 2 * progress), floor)
-    if kind == "linear":
-        return max(1e-6, min(1.0, 1 - progress))
-    if kind.startswith("pow"):
-        return max(1e-6, min(1.0, 1 - progress ** float(kind[3:])))
-    if kind == "sigmoid":
-        now, start, end = (1 / (1 + math.exp(-z)) for z in (6 * progress - 3, -3, 3))
-        return max(1e-6, min(1.0, (end - now) / (end - start)))
-    raise ValueError(f"A mask rate is cosine, linear, sigmoid or pow with an exponent, not {kind!r}.")

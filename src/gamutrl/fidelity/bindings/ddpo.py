@@ -8,9 +8,13 @@ import torch
 from torch import Tensor
 
 from gamutrl.fidelity import compose
-from gamutrl.fidelity.inputs import F32, F64, I64, Leaf64, gradient
+from gamutrl.fidelity.inputs import F32, F64, I64, Leaf64, gradient, tensor
 from gamutrl.functional import advantages as adv
-from gamutrl.functional import divergences, ratios, sampling
+from gamutrl.functional import (
+    divergences,
+    ratios,
+    sampling,
+)
 from gamutrl.rewards import pictures
 
 
@@ -65,3 +69,18 @@ def jpeg_reward(pattern: str, value: float, hw: list[int], seed: int) -> dict[st
 
 def strict_vqa_satisfaction(answers: list[list[str]], outputs: list[list[str]]) -> list[float]:
     return [sum(a in o for a, o in zip(wanted, said)) / len(wanted) for wanted, said in zip(answers, outputs)]
+
+
+def per_prompt_stat_tracker(buffer_size: int, min_count: int, updates: list[dict[str, Any]]) -> dict[str, Any]:
+    answers: list[Tensor] = []
+    past: dict[Any, Tensor] = {}
+    for update in updates:
+        whole = update.get("dtype") == "int64"
+        rewards = tensor(update["rewards"], torch.float64)
+        advantage, past = adv.against_past(rewards, update["prompts"], past, size=buffer_size, at_least=min_count)
+        answers.append(advantage.long() if whole else advantage)  # Released: whole rewards make whole advantages.
+    stats = {
+        prompt: {"mean": kept.mean(), "std": kept.std(unbiased=False), "count": len(kept)}
+        for prompt, kept in past.items()
+    }
+    return {"advantages": answers, "stats": stats}

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from gamutrl.fidelity.inputs import F64, I64, tensor
 from gamutrl.functional import (
+    masking,
     preference,
     probabilities,
-    windows,
 )
 from gamutrl.rewards import pairs
 
@@ -34,7 +34,7 @@ def pair_dpo_loss(
 
 
 def mask_count(timestep: float, seq_len: int, min_masking_rate: float) -> dict[str, Any]:
-    rate = windows.mask_rate(timestep, "cosine", floor=min_masking_rate)
+    rate = masking.mask_rate(timestep, "cosine", floor=min_masking_rate)
     return {"mask_prob": rate, "n_masked": max(1, round(seq_len * rate))}
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from gamutrl.fidelity.inputs import F32, F64, I64
 from gamutrl.functional import (
+    masking,
     preference,
     probabilities,
 )
@@ -56,3 +57,11 @@ def masked_image_logps(logits: F64, labels: I64, max_seq_length: int, average_lo
     image = labels[:, max_seq_length + 1 :]
     logp = probabilities.selective_log_softmax(logits[:, max_seq_length + 1 :], image.clamp(min=0))
     return preference.sequence_logp(logp, image != -100, average=average_log_prob)
+
+
+def maskgit_schedule(timesteps: int, num_vq_tokens: int, temperature: float) -> list[dict[str, float]]:
+    answers = []
+    for step, left in enumerate(masking.tokens_left(timesteps, num_vq_tokens)):
+        temperature *= 1 - (step + 1) / timesteps  # Released: step upon step.
+        answers.append({"masked_after": left, "temperature": temperature})
+    return answers

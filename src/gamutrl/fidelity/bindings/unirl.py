@@ -7,12 +7,12 @@ from typing import Any
 from torch import Tensor
 
 from gamutrl.fidelity.inputs import F64, tensor
-from gamutrl.functional import geometry, windows
+from gamutrl.functional import geometry, masking
 from gamutrl.rewards import composition
 
 
 def mask_ratio_schedule(method: str, t: F64) -> Tensor:
-    return tensor([windows.mask_rate(float(x), method) for x in t])
+    return tensor([masking.mask_rate(float(x), method) for x in t])
 
 
 def pixel_iou(box_a: list[float], box_b: list[float]) -> float:
