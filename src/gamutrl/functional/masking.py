@@ -26,7 +26,7 @@ def mask_rate(progress: float, kind: str = "cosine", *, floor: float = 0.0) -> f
 
 
 def tokens_left(steps: int, tokens: int) -> list[int]:
-    """How many tokens are still masked after each decoding step, at least one fewer every step and never none (MaskGIT).
+    """How many tokens are still masked after each decoding step, fewer each time and never none (MaskGIT).
 
     Floors are taken in float32, as the released decoders take them.
     """
