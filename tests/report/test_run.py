@@ -78,6 +78,12 @@ def test_a_good_run_has_no_warning_and_a_collapsed_one_has(learned, collapsed):
     assert "The answers collapsed" in page(collapsed).text
 
 
+def test_one_answer_for_every_row_is_said_even_if_it_was_so_before(copied):
+    for name in ("before", "after"):
+        edit(copied / "evaluation" / f"{name}.json", lambda told: told.update(answers={"7": 59, "8": 1}))
+    assert "98% of the rows get one and the same answer: «7»." in warnings(History.read(copied))
+
+
 def test_held_out_rows_stand_side_by_side_those_that_changed_first(learned):
     shown = page(learned)
     changes = [attrs["data-change"] for tag, attrs in shown.tags if tag == "article"]

@@ -96,6 +96,8 @@ def warnings(history: History) -> list[str]:
                 f"(the commonest before: {before.share:.0%}), and {before.in_effect:.1f} answers in effect became "
                 f"{after.in_effect:.1f}."
             )
+        elif after.share >= 0.9 and rows[1] >= 20:
+            found.append(f"{after.share:.0%} of the rows get one and the same answer: «{after.commonest}».")
     if summary:
         if not summary["after"]["low"] > summary["constant"]["value"]:
             found.append(
