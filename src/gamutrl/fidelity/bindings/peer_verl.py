@@ -150,11 +150,8 @@ def agg_loss(
     loss_scale_factor: float | None = None,
     dp_size: int = 1,
 ) -> dict[str, Tensor]:
-    total = batch_num_tokens if loss_agg_mode.startswith("token") else global_batch_size
-    loss = dp_size * _aggregate(
-        loss_mat, loss_mask, loss_agg_mode, batch_num_tokens, global_batch_size, loss_scale_factor
-    )
-    loss = loss + _undefined(loss_mat, loss_mask, loss_agg_mode, total)
+    totals = batch_num_tokens, global_batch_size, loss_scale_factor
+    loss = dp_size * _aggregate(loss_mat, loss_mask, loss_agg_mode, *totals)
     return {"loss": loss, "grad_loss_mat": gradient(loss, loss_mat)}
 
 
@@ -180,7 +177,8 @@ def _aggregate(
         options["total"] = rows
     if mode == "seq-mean-token-sum-norm":
         options["constant"] = scale or terms.shape[1]
-    return weighted_total(terms, action_weights(mask, **options))
+    total = tokens if mode.startswith("token") else rows
+    return weighted_total(terms, action_weights(mask, **options)) + _undefined(terms, mask, mode, total)
 
 
 def _answer(terms: Tensor, logp: Tensor, mask: Tensor, mode: str, weights: Tensor | None, **logged: Any) -> Any:
