@@ -17,17 +17,22 @@ from gamutrl.rewards.tags import marks, tag_format, tag_text, tag_texts, tagged_
 
 
 def pixel_reasoner_result(text: str, truth: str | list[str]) -> float:
-    """Pixel-Reasoner: everything in lower case, so that letters are maths; the whole text's result is final."""
-    wanted = [one.lower() for one in ([truth] if isinstance(truth, str) else truth)]
+    """Pixel-Reasoner: all in lower case, so that letters are maths; several truths are one text, split at its commas.
+
+    Every part must then stand somewhere behind the last "boxed". The whole text's result is final.
+    """
+    wanted = str(truth).lower()
+    wanted = wanted if "\\boxed" in wanted else f"\\boxed{{{wanted}}}"
     text = text.lower().replace("<|im_end|>", "")
+    _, mark, tail = text.rpartition("boxed")
+    if "," in wanted and mark and all(part.strip() in tail for part in wanted[7:-1].split(",")):
+        return 1.0
     inside = boxed(text)
     attempts = [f"\\boxed{{{inside}}}"] if inside is not None else []
     attempts += [answer for answer in [tag_text(text, multiline=False)] if answer is not None]
-    if any(math_equal(attempt, one) for attempt in attempts for one in wanted):
+    if any(math_equal(attempt, wanted) for attempt in attempts):
         return 1.0
-    if not maths_in(text):
-        return -1.0
-    return float(any(math_equal(text, one) for one in wanted))
+    return float(bool(math_equal(text, wanted))) if maths_in(text) else -1.0
 
 
 def grit_tags(text: str) -> float:
