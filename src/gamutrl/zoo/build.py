@@ -26,14 +26,14 @@ LANGUAGE_STEPS_A_MINUTE = 50
 _README = """# vlm-tiny
 
 A vision-language model of {parameters:.1f} million parameters (`Idefics3ForConditionalGeneration`, 64-pixel canvases,
-16 tokens an image), trained by `gamut zoo build vlm-tiny` on the generated worlds of `gamutrl.data.worlds`, so
-that reinforcement learning can be seen to work within minutes on a CPU. It knows nothing else. Plain questions were
-taught exactly (*sees*); questions in the recipes' forms were taught in styles of unequal worth (*half knows*), which is what a
-recipe improves.
+16 tokens an image), trained by `gamut zoo build vlm-tiny` on the generated worlds of `gamutrl.data.worlds`, so that
+reinforcement learning can be seen to work within minutes on a CPU. It knows nothing else. Plain questions were taught
+exactly (*sees*); questions in the recipes' forms were taught in styles of unequal worth (*half knows*), which is what
+a recipe improves.
 
-Seed {seed}, {vision_steps} vision steps and {language_steps} language steps (the first {reading_steps} of dense reading),
-{minutes:.0f} minutes. Measured on {rows} held-out rows a task: share of right replies, greedy and for single samples at
-temperature 1, beside the share of the commonest answer. Boxes are right when each has an IoU of at least 0.5.
+Seed {seed}, {vision_steps} vision steps and {language_steps} language steps (the first {reading_steps} of dense
+reading), {minutes:.0f} minutes. Measured on {rows} held-out rows a task: share of right replies, greedy and for single
+samples at temperature 1, beside the share of the commonest answer. Boxes are right when each has an IoU of at least 0.5.
 
 | | task | greedy | sampled | commonest answer |
 | --- | --- | --- | --- | --- |
