@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from gamutrl.policies.base import Statistic
@@ -36,9 +36,10 @@ def log_probs(
     # One temperature for all, which is the rule, costs a comparison and saves a copy of the logits.
     one = len(temperature_A) > 0 and bool((temperature_A == temperature_A[0]).all())
     shared = float(temperature_A[0]) if one else None
+    owned = isinstance(head, nn.Linear)
 
     def chunk(hidden: Tensor, token: Tensor, temperature: Tensor) -> Tensor:
-        return _LogProb.apply(head(hidden), token, shared or temperature[:, None], banned)
+        return _LogProb.apply(head(hidden), token, shared or temperature[:, None], banned, owned)
 
     size = max(1, CHUNK // vocabulary)
     if len(token_A) <= size:
@@ -87,25 +88,46 @@ def entropy(logits_GcV: Tensor, mask_Gc: Tensor) -> Tensor:
 
 
 class _LogProb(torch.autograd.Function):
-    """log-softmax of one column, `[A, V]` to `[A]`, with its gradient written in one pass over the logits."""
+    """log-softmax of one column, `[A, V]` to `[A]`. On a CPU the passes over the logits go block by block, in cache.
+
+    owned: whether the logits may be overwritten (a linear head keeps its output nowhere else).
+    """
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, token: Tensor, temperature: Tensor | float, banned: Tensor) -> Tensor:
-        scores = scored(logits, temperature, banned)
-        whole = scores.logsumexp(1)
+    def forward(
+        ctx: Any, logits: Tensor, token: Tensor, temperature: Tensor | float, banned: Tensor, owned: bool
+    ) -> Tensor:
+        scores = logits.float()
+        if scores is logits and not owned:
+            scores = scores.clone()
+        whole = scores.new_empty(len(scores))
+        for rows in _blocks(scores):
+            part = scores[rows]
+            if isinstance(temperature, Tensor):
+                part.div_(temperature[rows])
+            elif temperature != 1.0:
+                part.div_(temperature)
+            if len(banned):
+                part.index_fill_(1, banned, torch.finfo(torch.float32).min)
+            whole[rows] = part.logsumexp(1)
         ctx.save_for_backward(scores, whole, token)
         ctx.temperature, ctx.dtype = temperature, logits.dtype
         return scores.gather(1, token[:, None])[:, 0] - whole
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:
         scores, whole, token = ctx.saved_tensors
-        (grad,) = grads
-        into = (scores - whole[:, None]).exp_().mul_(-grad[:, None])
-        into.scatter_add_(1, token[:, None], grad[:, None])
-        if not (isinstance(ctx.temperature, float) and ctx.temperature == 1.0):
-            into.div_(ctx.temperature)
-        return into.to(ctx.dtype), None, None, None
+        grad = grads[0][:, None] / ctx.temperature
+        into = torch.empty_like(scores)
+        for rows in _blocks(scores):
+            torch.sub(scores[rows], whole[rows, None], out=into[rows]).exp_().mul_(-grad[rows])
+        into.scatter_add_(1, token[:, None], grad)
+        return into.to(ctx.dtype), None, None, None, None
+
+
+def _blocks(scores: Tensor) -> Iterator[slice]:
+    size = len(scores) if scores.is_cuda else max(1, 2**18 // scores.shape[1])
+    return (slice(begin, begin + size) for begin in range(0, len(scores), max(1, size)))
 
 
 def _again(function: Callable[..., Tensor], *arguments: Tensor) -> Tensor:
