@@ -6,6 +6,8 @@ other nodes NaN.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -47,3 +49,36 @@ def depth_advantages(parent_N: Tensor, reward_N: Tensor, *, eps: float = 1e-8, l
     depth_N = depths(parent_N)
     spread_N = group_variance(reward_N, depth_N).sqrt()
     return torch.where(spread_N < least, 0.0, group_normalize(reward_N, depth_N, eps=eps))
+
+
+def split_steps(steps: int, *, at: Sequence[int] | None = None, rounds: int = 0) -> list[int]:
+    """The denoising steps at which every node splits: those named, kept within the steps, or so many evenly spaced."""
+    if at:
+        return sorted(min(max(step, 0), steps - 1) for step in at)
+    return [i * (steps // rounds) for i in range(rounds)]
+
+
+def slid_depths(pruned: Sequence[int], slides: int, stop: int) -> list[int]:
+    """The pruned depths, moved up by so many slides until the first of them reaches `stop`."""
+    shift = min(slides, pruned[0] - stop) if pruned else 0
+    return [depth - shift for depth in pruned]
+
+
+def best_per_branch(advantage_E: Tensor, branch_E: Tensor, share: float) -> Tensor:
+    """Whether an edge is among the best `share` (at least one) of its branch, bool `[E]`; the first of equal ones."""
+    kept_E = torch.zeros(len(advantage_E), dtype=torch.bool)
+    for branch in branch_E.unique():
+        edges = (branch_E == branch).nonzero().flatten()
+        best = advantage_E[edges].argsort(descending=True, stable=True)
+        kept_E[edges[best[: max(1, int(len(edges) * share))]]] = True
+    return kept_E
+
+
+def best_and_worst(advantage_E: Tensor, share: float) -> Tensor:
+    """Whether an edge is among the best or the worst, half of `share` each and at least one of each, bool `[E]`."""
+    kept_E = torch.zeros(len(advantage_E), dtype=torch.bool)
+    order_E = advantage_E.argsort(descending=True, stable=True)
+    count = max(2, int(len(order_E) * share))
+    kept_E[order_E[: count // 2]] = True
+    kept_E[order_E[max(0, len(order_E) - (count - count // 2)) :]] = True
+    return kept_E

@@ -47,3 +47,49 @@ def tree_advantage(tree: dict[str, Any], prob_weighted: bool) -> dict[str, Any]:
     advantage_N, depth_N = trees.depth_advantages(parent_N, reward_N), trees.depths(parent_N)
     columns = zip(depth_N.tolist(), reward_N.tolist(), advantage_N.tolist())
     return {name: dict(zip(("depth", "reward", "advantage"), values)) for name, values in zip(names, columns)}
+
+
+def split_points(split_points: str | None, split_rounds: int, total_steps: int) -> list[int]:
+    named = [int(step) for step in split_points.split(",")] if split_points else None
+    return trees.split_steps(total_steps, at=named, rounds=split_rounds)
+
+
+def edge_pruning(
+    sampling_steps: int,
+    split_points: str,
+    leaf_advantages: list[float],
+    depth_pruning: str,
+    slide: bool,
+    slide_interval: int,
+    current_step: int,
+    stop_depth: int | None,
+    width_mode: int,
+    width_ratio: float,
+) -> dict[str, Any]:
+    splits = [int(step) for step in split_points.split(",")]
+    leaves = iter(leaf_advantages)
+
+    def grown(name: str, depth: int) -> tuple[float, list[tuple[str, int, float]]]:
+        if depth == sampling_steps:
+            return next(leaves), []
+        below = [(f"{name}.{i}", grown(f"{name}.{i}", depth + 1)) for i in range(2 if depth in splits else 1)]
+        edges = [edge for child, (value, more) in below for edge in [(child, depth + 1, value), *more]]
+        return sum(value for _, (value, _) in below) / len(below), edges
+
+    edges = grown("r", 0)[1]
+    pruned = [int(depth) for depth in depth_pruning.split(",") if depth]
+    if slide:
+        stop = splits[-1] if stop_depth is None else stop_depth
+        pruned = trees.slid_depths(pruned, current_step // slide_interval, stop)
+    kept = [edge for edge in edges if edge[1] not in pruned]
+    wide = [edge for edge in kept if width_mode and edge[1] - 1 > splits[-1]]
+    names = [".".join(name.split(".")[: splits[-1] + 2]) for name, _, _ in wide]
+    advantage = torch.tensor([value for _, _, value in wide], dtype=torch.float64)
+    branches = torch.tensor([sorted(set(names)).index(name) for name in names])
+    mask = (
+        trees.best_per_branch(advantage, branches, width_ratio)
+        if width_mode == 1
+        else trees.best_and_worst(advantage, width_ratio)
+    )
+    dropped = {name for (name, _, _), keep in zip(wide, mask.tolist()) if not keep}
+    return {"total": len(edges), "kept": sorted(name for name, _, _ in kept if name not in dropped)}
