@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 import torch
-from conftest import picture, plain_log_probs
+from plainly import picture, plain_log_probs
 
 from gamutrl.core import Message, Prompt, Sampling, image, text, video
 from gamutrl.environments import SingleTurn, Step

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import picture
+from plainly import picture
 
 from gamutrl.core import Message, Prompt, Sampling, audio, image, text
 from gamutrl.environments import SingleTurn, Step

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-
 from phrases import Phrases
 
 from gamutrl.recipes.plain import ACCURACY, FORMAT, tiny

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from conftest import LETTERS, Letters, TableModel, TablePolicy, all_right
+from letters import LETTERS, Letters, TableModel, TablePolicy, all_right
 from PIL import Image
 
 from gamutrl.core import Batch, Context, Message, Prompt, Rollout, Sampling, Turn, image, text, video
@@ -250,10 +250,10 @@ def test_a_stopped_run_replays_the_same_rollouts(tmp_path):
         clocks = ("seconds", "peak_memory_gib", "tokens_per_second")
         return [{k: v for k, v in line.items() if not k.startswith(clocks)} for line in lines]
 
-    whole = train(preset(), tmp_path / "whole", allowed=["test_replay", "conftest"])
+    whole = train(preset(), tmp_path / "whole", allowed=["test_replay", "letters"])
     with pytest.raises(Stopped):
-        train(preset(), tmp_path / "stopped", watchers=[Asker()], allowed=["test_replay", "conftest"])
-    again = resume(tmp_path / "stopped", allowed=["test_replay", "conftest"])
+        train(preset(), tmp_path / "stopped", watchers=[Asker()], allowed=["test_replay", "letters"])
+    again = resume(tmp_path / "stopped", allowed=["test_replay", "letters"])
 
     assert told(again.folder) == told(whole.folder)
     shares = [line["replay/share"] for line in told(whole.folder)]

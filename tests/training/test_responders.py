@@ -7,7 +7,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
-from conftest import TablePolicy
+from letters import TablePolicy
 from PIL import Image
 
 from gamutrl.core import Context, Message, Prompt, ResponderError, Sampling, image, text, video

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Letters, TableModel, TablePolicy, all_right, share_right
+from letters import Letters, TableModel, TablePolicy, all_right, share_right
 from safetensors.torch import load_file
 
 from gamutrl.core import Context, Sampling
@@ -29,7 +29,7 @@ from gamutrl.training.schedule import Cosine, Linear, Steps, at
 from gamutrl.training.session import Stopped, TrainingError
 from gamutrl.training.sft import SFT
 
-ALLOWED = ("gamutrl", "conftest")
+ALLOWED = ("gamutrl", "letters")
 
 
 def preset(**changes) -> Preset:
@@ -81,10 +81,10 @@ def test_a_run_learns_and_writes_everything(tmp_path):
 
 
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
-    whole = train(preset(), tmp_path / "whole", allowed=["conftest"])
+    whole = train(preset(), tmp_path / "whole", allowed=["letters"])
     program = textwrap.dedent(f"""
         import os, signal, sys
-        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(Path(__file__).parents[1] / "support")!r}]
         import torch; torch.set_num_threads(1)
         from test_rl import preset
         from gamutrl.training.run import train
@@ -94,13 +94,13 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
                 if metrics["step"] == 6: os.kill(os.getpid(), signal.SIGKILL)
             def message(self, text): pass
             def close(self): pass
-        train(preset(), {str(tmp_path / "killed")!r}, watchers=[Killer()], allowed=["conftest"])
+        train(preset(), {str(tmp_path / "killed")!r}, watchers=[Killer()], allowed=["letters"])
     """)
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     assert len(lines(tmp_path / "killed")) == 7
 
-    again = resume(tmp_path / "killed", allowed=["conftest"])
+    again = resume(tmp_path / "killed", allowed=["letters"])
 
     assert without_clock(lines(again.folder)) == without_clock(lines(whole.folder))
     assert lines(again.folder, "rollouts.jsonl") == lines(whole.folder, "rollouts.jsonl")
@@ -125,9 +125,9 @@ def test_asked_to_stop_it_saves_first(tmp_path, number):
             pass
 
     with pytest.raises(Stopped, match=r"stage-00-step-00000[67]"):
-        train(preset(), tmp_path / "run", watchers=[Asker()], allowed=["conftest"])
-    whole = train(preset(), tmp_path / "whole", allowed=["conftest"])
-    again = resume(tmp_path / "run", allowed=["conftest"])
+        train(preset(), tmp_path / "run", watchers=[Asker()], allowed=["letters"])
+    whole = train(preset(), tmp_path / "whole", allowed=["letters"])
+    again = resume(tmp_path / "run", allowed=["letters"])
     assert without_clock(lines(again.folder)) == without_clock(lines(whole.folder))
 
 
@@ -259,7 +259,7 @@ def test_supervised_training_imitates(tmp_path):
 def test_stages_follow_each_other_and_resume_in_the_right_one(tmp_path):
     sft = SFT(data=Letters(), target=imitate, steps=4, rows_per_step=8, optimizer=AdamW(lr=0.1))
     both = replace(preset(steps=4), stages=(sft, preset(steps=4).stages[0]))
-    whole = train(both, tmp_path / "whole", allowed=["conftest", "test_rl"])
+    whole = train(both, tmp_path / "whole", allowed=["letters", "test_rl"])
 
     class Stop(Exception):
         pass
@@ -279,8 +279,8 @@ def test_stages_follow_each_other_and_resume_in_the_right_one(tmp_path):
             pass
 
     with pytest.raises(Stop):
-        train(both, tmp_path / "cut", watchers=[Stopper()], allowed=["conftest", "test_rl"])
-    again = resume(tmp_path / "cut", allowed=["conftest", "test_rl"])
+        train(both, tmp_path / "cut", watchers=[Stopper()], allowed=["letters", "test_rl"])
+    again = resume(tmp_path / "cut", allowed=["letters", "test_rl"])
     assert isinstance(again, Run)
     assert without_clock(lines(again.folder)) == without_clock(lines(whole.folder))
 

@@ -45,7 +45,7 @@ def write(folder: Path, name: str, tensors: Mapping[str, Tensor], state: Mapping
             {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()},
             draft / "tensors.safetensors",
         )
-        (draft / "state.json").write_text(json.dumps(state))
+        (draft / "state.json").write_text(json.dumps(state), "utf-8")
         for file in draft.iterdir():
             _flush(file)
         _flush(draft)
@@ -68,7 +68,7 @@ def write(folder: Path, name: str, tensors: Mapping[str, Tensor], state: Mapping
 def read(place: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and the state of one checkpoint."""
     try:
-        return load_file(place / "tensors.safetensors"), json.loads((place / "state.json").read_text())
+        return load_file(place / "tensors.safetensors"), json.loads((place / "state.json").read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"The checkpoint {place} cannot be read ({error}).") from error
 

@@ -193,4 +193,4 @@ def write_outcome(outcome: Outcome, folder: Path, name: str, samples: int) -> No
     }
     place = folder / "evaluation"
     place.mkdir(parents=True, exist_ok=True)
-    (place / f"{name}.json").write_text(json.dumps(told, ensure_ascii=False, indent=1))
+    (place / f"{name}.json").write_text(json.dumps(told, ensure_ascii=False, indent=1), "utf-8")

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from gamutrl.core import Batch, Context, Prompt, Sampling, Source
 from gamutrl.environments import Environment, SingleTurn
+from gamutrl.functional.weights import weighted_total
 from gamutrl.policies.base import Policy, Statistic
 from gamutrl.rewards.base import Reward
 from gamutrl.rewards.table import RewardError, score, weighted_sum
@@ -199,7 +200,7 @@ class RL:
                 for rows in forward_parts(part, self.rows_per_forward):
                     piece = part.take_rows(rows)
                     terms_NT, measured = self.loss(policy, piece, context)
-                    loss = (terms_NT * weight_NT[rows].to(terms_NT.device)).sum()
+                    loss = weighted_total(terms_NT, weight_NT[rows].to(terms_NT.device))
                     if not torch.isfinite(loss):
                         optimizer.zero_grad(set_to_none=True)
                         raise session.fail(f"The loss is {loss.item()} at step {context.step}, {_whose(piece)}.")

@@ -78,14 +78,14 @@ def resume(folder: Path | str, *, watchers: Sequence[Watcher] = (), allowed: Seq
     folder = Path(folder)
     preset, config = read_config(folder, allowed)
     if (folder / SUMMARY).exists():
-        return Run(folder, json.loads((folder / SUMMARY).read_text()))
+        return Run(folder, json.loads((folder / SUMMARY).read_text("utf-8")))
     return _go(preset, folder, config["seed"], watchers, config)
 
 
 def read_config(folder: Path, allowed: Sequence[str] = ()) -> tuple[Preset, dict[str, Any]]:
     """The preset that a run directory was made with, and its whole configuration."""
     try:
-        config = json.loads((folder / CONFIG).read_text())
+        config = json.loads((folder / CONFIG).read_text("utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{folder} is not a run directory: it has no {CONFIG}.") from None
     except ValueError as error:
@@ -146,11 +146,11 @@ def _evaluate(preset: Preset, session: Session, context: Context, name: str) -> 
 def _summary(
     preset: Preset, folder: Path, seed: int, config: dict[str, Any], seconds: float, context: Context
 ) -> dict[str, Any]:
-    before, after = (json.loads((folder / "evaluation" / f"{name}.json").read_text()) for name in ("before", "after"))
+    before, after = (json.loads((folder / "evaluation" / f"{name}.json").read_text("utf-8")) for name in ("before", "after"))
     pairs = [(b, a) for b, a in zip(before["values"], after["values"]) if b is not None and a is not None]
     gain, low, high = paired_difference([b for b, _ in pairs], [a for _, a in pairs])
     constant_text, constant = best_constant(preset.evaluation, context)
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
     return {
         "about": config["about"],
         "before": before["measured"],
@@ -215,5 +215,5 @@ def _measured(told: Mapping[str, Any]) -> Measured:
 
 def _write(file: Path, content: Any) -> None:
     draft = file.with_suffix(".draft")
-    draft.write_text(json.dumps(content, ensure_ascii=False, indent=1))
+    draft.write_text(json.dumps(content, ensure_ascii=False, indent=1), "utf-8")
     os.replace(draft, file)

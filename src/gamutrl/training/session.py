@@ -209,7 +209,7 @@ class Session:
         return int(found.state["step"])
 
     def _append(self, name: str, lines: Sequence[Mapping[str, Any]]) -> None:
-        with (self.folder / name).open("a") as file:
+        with (self.folder / name).open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(plain(line), ensure_ascii=False) + "\n" for line in lines)
 
     def _trim(self, stage_number: int, step: int) -> None:
@@ -219,7 +219,7 @@ class Session:
             if not file.exists():
                 continue
             kept = []
-            for line in file.read_text().splitlines():
+            for line in file.read_text("utf-8").splitlines():
                 try:
                     entry = json.loads(line)
                 except ValueError:
@@ -227,7 +227,7 @@ class Session:
                 if (entry["stage_number"], entry["step"]) < (stage_number, step):
                     kept.append(line)
             draft = file.with_suffix(".draft")
-            draft.write_text("".join(line + "\n" for line in kept))
+            draft.write_text("".join(line + "\n" for line in kept), "utf-8")
             os.replace(draft, file)
 
     @contextmanager
