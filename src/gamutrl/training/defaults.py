@@ -184,7 +184,7 @@ class ActionWeights:
     """How loss terms are averaged (`functional.weights.action_weights`), from the whole update's mask.
 
     over: "token" (every action of the update counts the same), or a mean over each "sequence" (a trained row),
-    "rollout" (all rows of one), "group" or "turn" first. constant: a unit's sum is divided by this and not by its length.
+    "rollout" (all rows of one), "group" or "turn" first. constant: a unit's sum is divided by this, not by its length.
     """
 
     over: Literal["token", "sequence", "rollout", "group", "turn"] = "sequence"

@@ -18,7 +18,7 @@ from gamutrl.environments import Environment, SingleTurn
 from gamutrl.metrics.intervals import mean_interval
 from gamutrl.rewards.base import Reward
 from gamutrl.rewards.table import score
-from gamutrl.training.samples import describe_prompt, describe_rollout
+from gamutrl.training.samples import describe_prompt, describe_rollout, plain
 
 
 @dataclass(frozen=True)
@@ -193,4 +193,4 @@ def write_outcome(outcome: Outcome, folder: Path, name: str, samples: int) -> No
     }
     place = folder / "evaluation"
     place.mkdir(parents=True, exist_ok=True)
-    (place / f"{name}.json").write_text(json.dumps(told, ensure_ascii=False, indent=1), "utf-8")
+    (place / f"{name}.json").write_text(json.dumps(plain(told), ensure_ascii=False, indent=1), "utf-8")

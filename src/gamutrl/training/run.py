@@ -146,7 +146,8 @@ def _evaluate(preset: Preset, session: Session, context: Context, name: str) -> 
 def _summary(
     preset: Preset, folder: Path, seed: int, config: dict[str, Any], seconds: float, context: Context
 ) -> dict[str, Any]:
-    before, after = (json.loads((folder / "evaluation" / f"{name}.json").read_text("utf-8")) for name in ("before", "after"))
+    found = [folder / "evaluation" / f"{name}.json" for name in ("before", "after")]
+    before, after = (json.loads(file.read_text("utf-8")) for file in found)
     pairs = [(b, a) for b, a in zip(before["values"], after["values"]) if b is not None and a is not None]
     gain, low, high = paired_difference([b for b, _ in pairs], [a for _, a in pairs])
     constant_text, constant = best_constant(preset.evaluation, context)

@@ -79,18 +79,20 @@ def describe_group(batch: Batch, groups: int, folder: Path) -> list[dict[str, An
 
 
 def plain(value: Any) -> Any:
-    """A value as strict JSON can hold it (NaN becomes None; what has no JSON form, its text)."""
+    """A value as strict JSON can hold it (NaN becomes None, half a surrogate "?"; what has no JSON form, its text)."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if value is None or isinstance(value, bool | int | str):
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {plain(str(key)): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(item) for item in value]
     if hasattr(value, "tolist"):
         return plain(value.tolist())
-    return str(value)
+    return plain(str(value))
 
 
 def _is_plain(value: Any) -> bool:
