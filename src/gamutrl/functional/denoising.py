@@ -119,3 +119,8 @@ def guide(
     if form == "divided":
         return conditional - (weight - 1) / weight * unconditional
     return unconditional + weight * (conditional - unconditional)
+
+
+def clean_from_known(noised: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
+    """(x - σ · noise) / (1 - σ): the picture in a mixture whose noise is known (Direct-Align, arXiv 2509.06942)."""
+    return (noised - sigma * noise) / (1 - sigma)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -34,6 +35,33 @@ def progressive_window(
     place = place % places if wrap else min(place, places - 1)
     first = start + place * stride
     return range(first, first + size)
+
+
+def sliding_windows(
+    size: int, steps: int, stride: int, patience: Callable[[int], int], *, wrap: bool = True
+) -> Iterator[range]:
+    """MixGRPO's released window, one a training step: it stays for `patience(first)` steps, then moves by a stride.
+
+    It is cut off at the last denoising step and empty beyond (released: for one stay if it begins just there); then it
+    starts anew (`wrap`) or stays empty.
+    """
+    first = 0
+    while True:
+        for _ in range(patience(first)):
+            yield range(first, min(first + size, steps))
+        first += stride
+        if first > steps:
+            first = 0 if wrap else steps
+
+
+def decaying_patience(first: int, steps: int, most: int, least: int) -> int:
+    """How long a window stays that begins here: falling linearly from `most` at the first denoising step to `least`."""
+    return max(least, int(most - (most - least) * first / steps))
+
+
+def late_patience(first: int, pace: int, *, rate: float = 0.1, after: int = 13) -> int:
+    """How long a window stays that begins here: `pace` up to a step, then exponentially shorter."""
+    return math.ceil(pace * math.exp(-rate * max(0, first - after)))
 
 
 def random_window(step: int, steps: int, size: int) -> range:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+from itertools import islice
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -131,3 +134,24 @@ def compute_reward_merge(n: int, models: dict[str, Any], weights: dict[str, floa
         "rewards": {name: [value or 0.0 for value in values] for name, values in scores.items()},
         "successes": {name: [int(value is not None) for value in values] for name, values in scores.items()},
     }
+
+
+def sliding_window(params: dict[str, Any], iterations: int, seed0: int = 0) -> dict[str, Any]:
+    size, steps, pace = params["group_size"], params["max_timesteps"], params["iters_per_group"]
+    strategy = params["sample_strategy"]
+    if strategy == "random":
+        firsts = [0, *(int(np.random.default_rng(seed0 + k).integers(0, steps - size + 1)) for k in range(iterations))]
+        return {"windows": [list(range(first, first + size)) for first in firsts[:iterations]], "complete": False}
+    patience = {
+        "decay": partial(
+            windows.decaying_patience,
+            steps=steps,
+            most=params["max_iters_per_group"],
+            least=params["min_iters_per_group"],
+        ),
+        "exp_decay": partial(windows.late_patience, pace=pace),
+    }.get(strategy, lambda first: pace)
+    stride = params["prog_overlap_step"] if params["prog_overlap"] else size
+    slides = windows.sliding_windows(size, steps, stride, patience, wrap=params["roll_back"])
+    seen = [list(window) for window in islice(slides, iterations)]
+    return {"windows": seen, "complete": not params["roll_back"] and not seen[-1]}

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gamutrl.fidelity import compose
 from gamutrl.fidelity.inputs import F32, F64, Labels, Leaf64, gradient
-from gamutrl.functional import probabilities, selection
+from gamutrl.functional import controllers, probabilities, selection
 from gamutrl.functional.weights import masked_mean
 from gamutrl.rewards import grading
 
@@ -43,3 +43,21 @@ def boxed_judge_reward(texts: list[str], paired: bool = False) -> list[float]:
 
 def masked_entropy(logits: F64, mask: F64) -> Tensor:
     return masked_mean(probabilities.entropy(logits), mask, eps=1e-8)
+
+
+def adaptive_entropy_coeff(
+    entropies: list[float],
+    initial_alpha: float,
+    target_entropy: float,
+    lr: float,
+    max_coeff: float,
+    min_coeff: float,
+) -> dict[str, Any]:
+    controller = controllers.EntropyController(
+        target_entropy, lr=lr, low=min_coeff, high=max_coeff, initial=initial_alpha
+    )
+    used = []
+    for entropy in entropies:
+        used.append(controller.coefficient)
+        controller.update(entropy)
+    return {"entropy_coeff_used": [float(value) for value in used], "final_alpha": controller.alpha}
