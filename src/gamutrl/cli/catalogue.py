@@ -61,8 +61,8 @@ def entry_of(slug: str) -> Entry:
 def markdown(entries: Sequence[Entry]) -> str:
     """The catalogue as a Markdown table."""
     lines = [
-        "| system | paper | kind | what it changes | stages | source | evidence |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| system | paper | kind | what it changes | stages | source | fidelity | evidence |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for entry in entries:
         paper = f"[{_cell(entry['title'])}](https://arxiv.org/abs/{entry['arxiv']})"
@@ -73,10 +73,19 @@ def markdown(entries: Sequence[Entry]) -> str:
             _cell(entry["change"]),
             " → ".join(entry["stages"]),
             entry["source"],
+            fidelity_line(entry),
             _cell(evidence_line(entry)),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def fidelity_line(entry: Entry) -> str:
+    """What of the authors' released code is held against ours, in a few words."""
+    found = entry.get("fidelity")
+    if not found:
+        return "nothing recorded"
+    return f"{found['functions']} of {found['of']} functions, {found['agreeing']} of {found['cases']} cases"
 
 
 def evidence_line(entry: Entry) -> str:
@@ -121,6 +130,7 @@ def _describe(slug: str, recipe: Any) -> Entry:
         "presets": {name: _describe_preset(preset) for name, preset in presets.items()},
         "variants": sorted(recipe.variants),
         "assumptions": dict(recipe.assumptions),
+        "fidelity": _fidelity(slug),
         "evidence": _evidence(slug),
     }
 
@@ -168,6 +178,14 @@ def describe_source(source: Any) -> str:
         if getattr(source, name, None) and name in fields
     ]
     return f"{type(source).__name__}({', '.join(told)})"
+
+
+def _fidelity(slug: str) -> Entry | None:
+    """How many recorded functions are bound, and how many of their cases agree; None where nothing is recorded."""
+    from gamutrl.fidelity.harness import bound
+
+    found = bound(slug)
+    return vars(found).copy() if found else None
 
 
 def _evidence(slug: str) -> Entry | None:
@@ -275,7 +293,8 @@ def _show(args: argparse.Namespace) -> None:
     if entry["variants"]:
         say(f"\n[bold]Variants[/]  {', '.join(entry['variants'])}")
     _say_list(say, "Choices that are ours", [f"{field}: {why}" for field, why in entry["assumptions"].items()])
-    say(f"\n[bold]Evidence[/]  {_safe(evidence_line(entry))}")
+    say(f"\n[bold]Fidelity[/]  {_safe(fidelity_line(entry))}")
+    say(f"[bold]Evidence[/]  {_safe(evidence_line(entry))}")
     say(
         f"\nTrain it: [cyan]gamut train {entry['slug']}[/]   every setting: [cyan]gamut train {entry['slug']} --help[/]"
     )

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gamutrl.cli.catalogue import Entry, catalogue, evidence_line, markdown
+from gamutrl.cli.catalogue import Entry, catalogue, evidence_line, fidelity_line, markdown
 
 OPEN, CLOSE = "<!-- catalogue -->", "<!-- /catalogue -->"
 
@@ -38,6 +38,7 @@ def recipes_page(entries: Sequence[Entry]) -> str:
             f"- paper: `{paper['model']}`{', stand-in: ' + paper['stand_in'] if paper['stand_in'] else ''}",
             *([f"- variants: {', '.join(entry['variants'])}"] if entry["variants"] else []),
             *[f"- our choice, `{field}`: {why}" for field, why in entry["assumptions"].items()],
+            f"- fidelity: {fidelity_line(entry)}",
             f"- evidence: {evidence_line(entry)}",
         ]
         parts.append("\n".join(lines) + "\n")
