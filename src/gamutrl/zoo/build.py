@@ -32,8 +32,10 @@ exactly (*sees*); questions in the recipes' forms were taught in styles of unequ
 a recipe improves.
 
 Seed {seed}, {vision_steps} vision steps and {language_steps} language steps (the first {reading_steps} of dense
-reading), {minutes:.0f} minutes. Measured on {rows} held-out rows a task: share of right replies, greedy and for single
-samples at temperature 1, beside the share of the commonest answer. Boxes are right when each has an IoU of at least 0.5.
+reading), {minutes:.0f} minutes. {remarks}
+
+Measured on {rows} held-out rows a task: share of right replies, greedy and for single samples at temperature 1, beside
+the share of the commonest answer. Boxes are right when each has an IoU of at least 0.5.
 
 | | task | greedy | sampled | commonest answer |
 | --- | --- | --- | --- | --- |
@@ -99,8 +101,11 @@ def export(model: Idefics3ForConditionalGeneration, tokenizer: PreTrainedTokeniz
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
 
 
-def write_card(folder: Path, plan: Plan, measured: dict[str, Any], rows: int) -> None:
-    """Measure what the folder holds and write `card.json` and `README.md` beside it."""
+def write_card(folder: Path, plan: Plan, measured: dict[str, Any], rows: int, remarks: str = "") -> None:
+    """Measure what the folder holds and write `card.json` and `README.md` beside it.
+
+    remarks: what the plan does not say, where training did not follow it from beginning to end.
+    """
     model = Idefics3ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
     scores = measure(model, Idefics3Processor.from_pretrained(folder), rows)
     parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -111,6 +116,7 @@ def write_card(folder: Path, plan: Plan, measured: dict[str, Any], rows: int) ->
         "plan": asdict(plan),
         "training": measured,
         "minutes": round(seconds / 60, 1),
+        "remarks": remarks,
         "versions": {package: version(package) for package in ("torch", "transformers", "tokenizers", "scikit-learn")},
         "held_out": scores,
     }
@@ -118,5 +124,5 @@ def write_card(folder: Path, plan: Plan, measured: dict[str, Any], rows: int) ->
     table = "\n".join(
         f"| {s['kind']} | {s['task']} | {s['greedy']:.0%} | {s['sampled']:.0%} | {s['constant']:.0%} |" for s in scores
     )
-    text = _README.format(parameters=parameters / 1e6, rows=rows, table=table, minutes=seconds / 60, **asdict(plan))
-    (folder / "README.md").write_text(text)
+    filled = {"rows": rows, "table": table, "minutes": seconds / 60, "remarks": remarks, **asdict(plan)}
+    (folder / "README.md").write_text(_README.format(parameters=parameters / 1e6, **filled))
