@@ -101,7 +101,7 @@ TINY = with_stage(
         others=(Reward("solved", per_rollout(solved)),),
         sampling=Sampling(max_tokens=48),
     ),
-    data=Stages(((0, SMALL), (400, LARGE)), by="items"),
+    data=Stages(((0, SMALL), (160, LARGE)), by="items"),
 )
 
 PICTURES = FileRows("coco/train2014", Columns(prompt="Solve the jigsaw.", answer="none"), held_out=1000)
@@ -145,7 +145,7 @@ RECIPE = Recipe(
     },
     claim=Claim("share of cells right on the larger size", baseline="grpo (all or nothing, no curriculum)"),
     assumptions={
-        "tiny.data": "2×1, then 3×1 from half of the steps on: the paper's 3×1 then 4×1 at a size that 64 pixels bear",
+        "tiny.data": "2×1, then 3×1 after 20 steps: the paper's 3×1 then 4×1 at a size that 64 pixels bear",
         "paper.data": "a folder of COCO's train2014 pictures; 1,000 are held out",
         "paper.ask": "the questions ask what the published ones ask, in words of our own",
     },
