@@ -9,14 +9,14 @@ from PIL import Image
 from gamutrl.environments import crops
 from gamutrl.environments.calls import ToolCall, after_last, as_call
 from gamutrl.rewards.parsing import loads, numbers
-from gamutrl.rewards.tags import tag_texts
+from gamutrl.rewards.tags import tag_text, tag_texts
 
 Asked = Literal["answer", "nothing", "call", "unreadable"]
 
 
 def asked(text: str) -> tuple[Asked, ToolCall | None]:
-    """What a turn does: it answers (in a tag that is not empty), asks for nothing, or calls a tool (the last call)."""
-    if any(answer.strip() for answer in tag_texts(text)):
+    """What a turn does: it answers (its last answer is not empty), asks for nothing, or calls a tool (the last call)."""
+    if tag_text(text, which="last"):
         return "answer", None
     if not any(True for _ in tag_texts(text, "tool_call")):
         return "nothing", None

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 from gamutrl.environments.calls import as_call
-from gamutrl.rewards.answers import number_in
 from gamutrl.rewards.grading import boxed
 from gamutrl.rewards.maths import math_equal, maths_in
 from gamutrl.rewards.parsing import literal, loads
@@ -55,10 +54,10 @@ def ground_r1_letter(text: str) -> str:
 
 def vilasr_relative_accuracy(given: str, truth: str) -> float:
     """ViLaSR: mean relative accuracy in single precision, whose rounding moves errors that lie on a bar."""
-    one, other = number_in(given), number_in(truth)
-    if one is None or other is None:
+    found = [re.search(r"[-+]?\d*\.?\d+", text) for text in (given, truth)]
+    if not all(found):
         return 0.0
-    said, true = torch.tensor(one), torch.tensor(other)
+    said, true = (torch.tensor(float(match[0][:400])) for match in found if match)
     return float(((said - true).abs() / (true.abs() + 1e-8) < 1 - torch.linspace(0.5, 0.95, 10)).float().mean())
 
 

@@ -123,12 +123,13 @@ def merge_spans(span_N2: Any) -> Tensor:
     return as_boxes(merged, 2)
 
 
-def span_set_iou(pred_N2: Any, true_M2: Any, *, both_empty: float = 1.0) -> float:
+def span_set_iou(pred_N2: Any, true_M2: Any, *, both_empty: float = 1.0, merged: bool = True) -> float:
     """IoU of the time that two sets of spans cover.
 
-    both_empty: the value where neither covers any time (VideoChat-R1, VAU-R1, AV-Reasoner: 1).
+    both_empty: the value where neither covers any time (VideoChat-R1, VAU-R1, AV-Reasoner: 1). merged: time that two
+    spans of a set cover counts once; otherwise twice (released EchoInk-R1).
     """
-    pred, true = merge_spans(pred_N2), merge_spans(true_M2)
+    pred, true = (merge_spans(spans) if merged else as_boxes(spans, 2) for spans in (pred_N2, true_M2))
     starts = torch.maximum(pred[:, None, 0], true[None, :, 0])
     ends = torch.minimum(pred[:, None, 1], true[None, :, 1])
     intersection = float((ends - starts).clamp(min=0).sum())

@@ -11,8 +11,8 @@ from gamutrl.rewards.answers import to_number
 def relaxed_match(given: str, truth: Any, *, tolerance: float = 0.05, bare_lists: bool = False) -> float:
     """1 if the answer is the true one: a number within a relative `tolerance`, the same items, or the same text.
 
-    Of an answer to a number only its digits and dots are read; a ratio `a:b` is its quotient. bare_lists: only the
-    truth's list stands in brackets, the answer's are part of its items (released VISTA).
+    Of an answer to a number only its digits and dots are read, if need be; a ratio `a:b` is its quotient. bare_lists:
+    only the truth's list stands in brackets, the answer's are part of its items (released VISTA).
     """
     one, other = given.lower().strip(), str(truth).lower().strip()
     if re.fullmatch(r"[\d.]+", other):
@@ -20,9 +20,12 @@ def relaxed_match(given: str, truth: Any, *, tolerance: float = 0.05, bare_lists
     if other.endswith("]"):
         said = one if bare_lists else one.strip("[]")
         return float(sorted(re.split(r" and |, ", said)) == sorted(other.strip("[]").split(", ")))
-    value, wanted = _value(one), _value(other)
-    if value is not None and wanted:
-        return float(abs(value - wanted) / abs(wanted) <= tolerance)
+    wanted = _value(other)
+    if wanted:
+        value = _value(one)
+        value = to_number(re.sub(r"[^\d.]", "", one)) if value is None else value
+        if value is not None:
+            return float(abs(value - wanted) / abs(wanted) <= tolerance)
     return float(one == other)
 
 

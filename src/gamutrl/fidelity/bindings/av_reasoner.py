@@ -19,7 +19,7 @@ def _detections(items: list[Any]) -> list[parsing.Detection]:
         corners = item.get("coordinates") if isinstance(item, dict) else None
         corners = corners if isinstance(corners, list) else []
         box = parsing.numbers([side for corner in corners if isinstance(corner, list) for side in corner], 4)
-        found += [] if box is None else [parsing.Detection(box, item.get("name"))]  # type: ignore[arg-type]
+        found += [] if box is None else [parsing.Detection(tuple(map(int, box)), item.get("name"))]  # type: ignore[arg-type]
     return found
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gamutrl.fidelity import compose
 from gamutrl.fidelity.inputs import F32
+from gamutrl.functional import geometry
 from gamutrl.rewards import answers, maths, spans, tags
 
 
@@ -20,7 +21,8 @@ def reward_shaping_and_advantage(
 
 
 def _retrieval(given: str, truth: str) -> float:
-    return spans.span_set_score(given, spans.spans_in(truth), read=spans.spans_in)
+    found, true = (spans.spans_in(text) for text in (given, truth))
+    return geometry.span_set_iou(found, true, both_empty=0.0, merged=False)
 
 
 TYPES: dict[str, answers.Compare] = {

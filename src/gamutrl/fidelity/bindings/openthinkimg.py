@@ -41,6 +41,8 @@ def format_reward_single(text: str) -> float:
 
 
 def accuracy_reward(turns: list[str], solution: str) -> float:
+    if not turns:
+        return 0.0
     if maths.math_equal(turns[-1], solution):
         return 1.0
     found = calls.action_list(turns[-1])

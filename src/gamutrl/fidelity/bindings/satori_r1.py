@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 from gamutrl.environments import crops
 from gamutrl.functional import geometry
 from gamutrl.rewards import answers, parsing, tags
 
 
 def format_reward(completion: str) -> float:
+    ends = re.search(r"</answer>[^\S\n]*+(?=\n|\Z)", completion)
+    completion = completion[: ends.end()] if ends else completion  # Released: further lines may follow.
     boxes = tags.tag_text(completion, "bbox", missing="empty")
     listed = boxes.startswith("[[") and boxes.endswith("]]")
     return tags.tag_format(completion, ("caption", "bbox", "answer"), strip=True) * listed
