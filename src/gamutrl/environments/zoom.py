@@ -15,7 +15,7 @@ Asked = Literal["answer", "nothing", "call", "unreadable"]
 
 
 def asked(text: str) -> tuple[Asked, ToolCall | None]:
-    """What a turn does: it answers (its last answer is not empty), asks for nothing, or calls a tool (the last call)."""
+    """What a turn does: it answers (its last answer is not empty), asks for nothing, or makes a call (its last)."""
     if tag_text(text, which="last"):
         return "answer", None
     if not any(True for _ in tag_texts(text, "tool_call")):
