@@ -132,9 +132,10 @@ def test_a_build_writes_a_model_that_loads(tmp_path):
 
 
 @pytest.mark.skipif("vlm-tiny" not in zoo.available(), reason="vlm-tiny is not in the package")
-def test_the_packaged_model_sees():
+def test_the_packaged_model_reads_digits_it_never_saw():
     folder = zoo.path("vlm-tiny")
     loaded = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
-    probes = [probe for probe in measure.PROBES if probe.name in ("digits classify", "scenes locate")]
-    for scored in measure.measure(loaded, AutoProcessor.from_pretrained(folder), rows=60, probes=probes):
-        assert scored["greedy"] >= 0.7, scored
+    probes = [probe for probe in measure.PROBES if probe.name == "digits classify"]
+    (scored,) = measure.measure(loaded, AutoProcessor.from_pretrained(folder), rows=60, probes=probes)
+    assert scored["greedy"] >= 0.75
+    assert scored["constant"] <= 0.3
