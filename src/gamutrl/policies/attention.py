@@ -54,19 +54,22 @@ AttentionMaskInterface.register(IMPLEMENTATION, sdpa_mask)
 
 
 class Ragged:
-    """Stretches of unequal length that lie side by side in a flat axis, to and from one right-padded tensor."""
+    """Stretches of unequal length that lie side by side in a flat axis, to and from one right-padded tensor.
+
+    start: where in the whole axis the first of them begins.
+    """
 
     def __init__(self, start: int, lengths: Sequence[int], device: torch.device) -> None:
         self.start, self.lengths, self.width = start, list(lengths), max(lengths, default=0)
-        self.stop = start + sum(lengths)
+        self.size = sum(lengths)
         self.uniform = all(length == self.width for length in lengths)
         offset_B1 = torch.arange(len(self.lengths), device=device)[:, None] * self.width
         self.real_BM = torch.arange(self.width, device=device) < torch.tensor(self.lengths, device=device).view(-1, 1)
         self.slot = (offset_B1 + torch.arange(self.width, device=device))[self.real_BM]
 
     def pad(self, flat: Tensor) -> Tensor:
-        """`[1, H, L, D]` to `[B, H, M, D]`."""
-        part = flat[0, :, self.start : self.stop].transpose(0, 1)
+        """Their part `[1, H, L, D]` of the flat axis to `[B, H, M, D]`."""
+        part = flat[0].transpose(0, 1)
         if not self.uniform:
             part = _Spread.apply(part, self.slot, self.real_BM.numel())
         return part.unflatten(0, self.real_BM.shape).transpose(1, 2)
@@ -110,7 +113,14 @@ class Packed:
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None) -> Tensor:
         if self.kept is not None:
             self.kept[layer] = (key, value)
-        done = [stretch.attend(query, key, value, scale, window) for stretch in self.stretches]
+        # Split, not sliced: the gradient of a split is put together in one go.
+        sizes = [stretch.prompts.size for stretch in self.stretches] + [s.rows.size for s in self.stretches]
+        parts = list(zip(*(tensor.split(sizes, dim=2) for tensor in (query, key, value))))
+        count = len(self.stretches)
+        done = [
+            stretch.attend(prompts, rows, scale, window)
+            for stretch, prompts, rows in zip(self.stretches, parts[:count], parts[count:])
+        ]
         return torch.cat([prompt for prompt, _ in done] + [rows for _, rows in done if rows is not None])[None]
 
 
@@ -127,17 +137,18 @@ class _Stretch:
         self.masks: dict[tuple[bool, int | None], Tensor | None] = {}
 
     def attend(
-        self, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None
+        self, prompts: Sequence[Tensor], rows: Sequence[Tensor], scale: float, window: int | None
     ) -> tuple[Tensor, Tensor | None]:
-        prompt_key, prompt_value = self.prompts.pad(key), self.prompts.pad(value)
-        prompt_mask = self._prompt_mask(window)
-        prompt = _attention(self.prompts.pad(query), prompt_key, prompt_value, prompt_mask, scale, prompt_mask is None)
+        """Queries, keys and values of the prompts and of the rows to the outputs `[L, H, D]` of both."""
+        query, prompt_key, prompt_value = (self.prompts.pad(tensor) for tensor in prompts)
+        mask = self._prompt_mask(window)
+        prompt_out = self.prompts.flat(_attention(query, prompt_key, prompt_value, mask, scale, mask is None))
         if not self.rows.width:
-            return self.prompts.flat(prompt), None
-        row_key = torch.cat([self._shared(prompt_key), self.rows.pad(key)], dim=2)
-        row_value = torch.cat([self._shared(prompt_value), self.rows.pad(value)], dim=2)
-        rows = _attention(self.rows.pad(query), row_key, row_value, self._row_mask(window), scale)
-        return self.prompts.flat(prompt), self.rows.flat(rows)
+            return prompt_out, None
+        query, key, value = (self.rows.pad(tensor) for tensor in rows)
+        key = torch.cat([self._shared(prompt_key), key], dim=2)
+        value = torch.cat([self._shared(prompt_value), value], dim=2)
+        return prompt_out, self.rows.flat(_attention(query, key, value, self._row_mask(window), scale))
 
     def _shared(self, prompt: Tensor) -> Tensor:
         """`[P, …]` to `[N, …]`: each row's own prompt."""
@@ -182,7 +193,7 @@ class _Stretch:
     def _blocks(self, ragged: Ragged) -> Tensor:
         assert self.block is not None
         padded = self.block.new_full(ragged.real_BM.shape, -1)
-        padded[ragged.real_BM] = self.block[ragged.start : ragged.stop]
+        padded[ragged.real_BM] = self.block[ragged.start : ragged.start + ragged.size]
         return padded
 
 
