@@ -40,12 +40,14 @@ def tiny(
     others: tuple[Reward, ...] = (),
     model: TextModel = TextModel(),
     rows: int = 300,
+    measured_at: float = 0.0,
     **changes: Any,
 ) -> Preset:
     """A `tiny` preset: a zoo model, generated rows, minutes on a CPU.
 
     world, task, knobs: the rows; shift: knobs that differ on the held-out rows. rewards: what is trained on. metric,
-    others: what is measured on `rows` held-out rows. changes: fields of the RL stage.
+    others: what is measured on `rows` held-out rows, greedily or (measured_at) on one sample a row at a temperature.
+    changes: fields of the RL stage.
     """
     knobs = {"form": "think", **(knobs or {})}
     held_out = {**knobs, **(shift or {})}
@@ -58,13 +60,12 @@ def tiny(
         **{"steps": 100, "kl": KL(0.01), "optimizer": AdamW(lr=1e-4), **changes},
     )
     constants = tuple(forms.write(knobs["form"], answer) for answer in test.module.answers(task, **held_out))
-    greedy = Sampling(max_tokens=sampling.max_tokens, temperature=0.0)
     evaluation = Evaluation(
         test,
         metric,
         (*others, *(r for r in rewards if r.name != metric.name and r.scope == "rollout")),
         rows,
-        greedy,
+        Sampling(max_tokens=sampling.max_tokens, temperature=measured_at),
         constants=constants,
     )
     return Preset(model, (stage,), evaluation)

@@ -27,6 +27,7 @@ from gamutrl.rewards.base import Reward, per_rollout
 from gamutrl.rewards.boxes import detection_confidence, detection_hits, detection_iou
 from gamutrl.rewards.parsing import detections
 from gamutrl.training.defaults import KL
+from gamutrl.training.optimizer import AdamW
 
 NO_OBJECTS = "No Objects"
 
@@ -71,14 +72,16 @@ REWARDS = (
 METRIC = Reward("accuracy", per_rollout(right))
 
 TINY = tiny(
-    "scenes",
-    "detect",
+    "digits",
+    "classify",
     REWARDS,
     METRIC,
-    knobs={"boxes": "position", "absent": 0.15},
-    steps=100,
-    kl=KL(0.01),
-    sampling=Sampling(max_tokens=128),
+    measured_at=1.0,
+    steps=110,
+    prompts_per_step=16,
+    kl=KL(0.02),
+    optimizer=AdamW(lr=4e-5),
+    sampling=Sampling(max_tokens=24),
 )
 
 PAPER = paper(
@@ -105,5 +108,9 @@ RECIPE = Recipe(
     tiny=TINY,
     paper=PAPER,
     claim=Claim("accuracy on held-out rows", baseline="supervised fine-tuning on the same rows", budget="updates"),
-    assumptions={"paper.steps": "the authors say that about 200 are enough for a few hundred rows"},
+    assumptions={
+        "tiny.data": "classification, of handwritten digits; for detection the zoo model does not locate well enough yet",
+        "tiny.evaluation": "single samples at temperature 1, which is what training sharpens; greedy replies start higher",
+        "paper.steps": "the authors say that about 200 are enough for a few hundred rows",
+    },
 )

@@ -154,6 +154,7 @@ def _summary(
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
     return {
         "about": config["about"],
+        "sampling": asdict(preset.evaluation.sampling),
         "before": before["measured"],
         "after": after["measured"],
         "gain": {"metric": after["measured"]["metric"], "value": gain, "low": low, "high": high, "rows": len(pairs)},
