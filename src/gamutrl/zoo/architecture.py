@@ -23,8 +23,8 @@ IMAGE_SIZE = 64
 IMAGE_TOKENS = 16
 EOS = "<end_of_utterance>"
 PAD = "<pad>"
-SPECIAL = (PAD, EOS, "<image>", "<fake_token_around_image>", "<global-img>", "<|user|>", "<|assistant|>")
-SPECIAL += ("<|system|>", "<|tool|>")
+ROLES = ("<|user|>", "<|assistant|>", "<|system|>", "<|tool|>")
+SPECIAL = (PAD, EOS, "<image>", "<fake_token_around_image>", "<global-img>", *ROLES)
 TAGS = ("<think>", "</think>", "<answer>", "</answer>", "<info>", "</info>", "<|box_start|>", "<|box_end|>")
 """Ordinary tokens, so that they stay in decoded text."""
 
@@ -115,8 +115,7 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int = 0) -> Idefics3Fo
             "eos_token_id": tokenizer.eos_token_id,
         },
         scale_factor=2,
-        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
-        pad_token_id=tokenizer.pad_token_id,
+        image_token_id=tokenizer.get_vocab()["<image>"],
         tie_word_embeddings=True,
     )
     model = Idefics3ForConditionalGeneration(config)

@@ -34,9 +34,9 @@ class Packed:
 
 def pack(examples: list[lessons.Example], tokenizer: PreTrainedTokenizerFast) -> Packed:
     """Examples that hold equally many pictures, as one batch."""
-    fake, whole, picture, user, assistant, end = tokenizer.convert_tokens_to_ids(
-        ["<fake_token_around_image>", "<global-img>", "<image>", "<|user|>", "<|assistant|>", EOS]
-    )
+    known = tokenizer.get_vocab()
+    fake, whole, picture = known["<fake_token_around_image>"], known["<global-img>"], known["<image>"]
+    user, assistant, end = known["<|user|>"], known["<|assistant|>"], known[EOS]
     rows, pixels = [], []
     texts = [text for example in examples for dialogue in example.dialogues for text in dialogue]
     tokens = iter(tokenizer(texts, add_special_tokens=False)["input_ids"])

@@ -93,6 +93,7 @@ def export(model: Idefics3ForConditionalGeneration, tokenizer: PreTrainedTokeniz
     """Write what `from_pretrained` reads: weights in float16 (computed with in float32), configuration, processor."""
     folder.mkdir(parents=True, exist_ok=True)
     model.config.architectures = [type(model).__name__]
+    model.config.dtype = torch.float32
     model.config.save_pretrained(folder)
     model.generation_config.save_pretrained(folder)
     build_processor(tokenizer).save_pretrained(folder)

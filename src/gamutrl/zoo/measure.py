@@ -89,15 +89,17 @@ def replies(
 ) -> list[str]:
     """One reply a row, greedy or sampled at temperature 1."""
     texts, pictures = [], []
+    speaker: Any = model
     for row in rows:
         shown = [v for part in row.media for v in (part.value if part.kind == "video" else [part.value])]
         content = [*({"type": "image"} for _ in shown), {"type": "text", "text": row.messages[0].text}]
-        texts.append(processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True))
+        conversation: list[Any] = [{"role": "user", "content": content}]
+        texts.append(processor.apply_chat_template(conversation, add_generation_prompt=True))
         pictures.append(shown)
     inputs = processor(text=texts, images=pictures, padding=True, padding_side="left", return_tensors="pt")
     banned = [[model.config.image_token_id]]
     sampling = {"do_sample": True, "temperature": 1.0, "top_k": 0} if sample else {"do_sample": False}
-    output = model.generate(**inputs, max_new_tokens=max_tokens, bad_words_ids=banned, **sampling)
+    output = speaker.generate(**inputs, max_new_tokens=max_tokens, bad_words_ids=banned, **sampling)
     return processor.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
 
 

@@ -83,7 +83,7 @@ class Phase:
         """Write weights, optimizer state and progress, in one atomic file each."""
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {f"weights/{name}": p.detach().contiguous() for name, p in self.modules.named_parameters()}
-        names = {p: name for name, p in self.modules.named_parameters()}
+        names: dict[Tensor, str] = {p: name for name, p in self.modules.named_parameters()}
         for parameter, state in self.optimizer.state.items():
             tensors |= {f"optimizer/{key}/{names[parameter]}": value for key, value in state.items()}
         progress = {"step": self.step, "seconds": self.seconds, "measured": self.measured}
@@ -114,8 +114,8 @@ class Phase:
 def see(model: Idefics3ForConditionalGeneration, pixels_MCHW: Tensor) -> Tensor:
     """Visual tokens `[M, 16, D]` of canvases in uint8; equal to what the processor and `get_image_features` give."""
     pixels = pixels_MCHW.float() / 127.5 - 1.0
-    size = model.config.vision_config.image_size // model.config.vision_config.patch_size
-    whole = torch.ones(len(pixels), size, size, dtype=torch.bool)
+    side = model.model.vision_model.embeddings.num_patches_per_side
+    whole = torch.ones(len(pixels), side, side, dtype=torch.bool)
     hidden = model.model.vision_model(pixel_values=pixels, patch_attention_mask=whole).last_hidden_state
     return model.model.connector(hidden)
 
@@ -150,7 +150,7 @@ def train(
 
     The model is changed in place. A checkpoint is written every two minutes.
     """
-    heads = Heads(model.config.text_config.hidden_size)
+    heads = Heads(model.get_input_embeddings().embedding_dim)
     tower = nn.ModuleDict({"vision": model.model.vision_model, "connector": model.model.connector, "heads": heads})
     vision, language = Phase.start("vision", tower), Phase.start("language", model.model.text_model)
     measured = {}
