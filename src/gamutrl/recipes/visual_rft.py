@@ -109,8 +109,8 @@ RECIPE = Recipe(
     paper=PAPER,
     claim=Claim("accuracy on held-out rows", baseline="supervised fine-tuning on the same rows", budget="updates"),
     assumptions={
-        "tiny.data": "classification, of handwritten digits; for detection the zoo model does not locate well enough yet",
-        "tiny.evaluation": "single samples at temperature 1, which is what training sharpens; greedy replies start higher",
+        "tiny.data": "classification of handwritten digits: the zoo model does not locate well enough for detection",
+        "tiny.evaluation": "single samples at temperature 1, which training sharpens; greedy replies start higher",
         "paper.steps": "the authors say that about 200 are enough for a few hundred rows",
     },
 )

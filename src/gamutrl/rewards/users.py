@@ -132,8 +132,8 @@ def _ecosystem(batch: Batch, context: Context) -> dict[str, Any]:
         "trainer_state": SimpleNamespace(
             global_step=context.step, max_steps=context.steps, epoch=context.progress, log_history=[]
         ),
-        "log_metric": lambda name, value: context.metrics.__setitem__(name, float(value)),
-        "log_extra": lambda name, values: [r.info.__setitem__(name, v) for r, v in zip(batch.rollouts, values)],
+        "log_metric": lambda name, value: context.metrics.update({name: float(value)}),
+        "log_extra": lambda name, values: [r.info.update({name: v}) for r, v in zip(batch.rollouts, values)],
     }
 
 
