@@ -185,9 +185,10 @@ def show_result(run: Run) -> None:
     from rich.table import Table
 
     summary = run.summary
-    metric = summary["after"]["metric"]
+    metric, heat = summary["after"]["metric"], summary["sampling"]["temperature"]
+    manner = f", single samples at temperature {heat:g}" if heat else ""
     table = Table(
-        title=f"{metric} on {summary['after']['rows']} held-out rows",
+        title=f"{metric} on {summary['after']['rows']} held-out rows{manner}",
         box=None,
         pad_edge=False,
         padding=(0, 3, 0, 0),

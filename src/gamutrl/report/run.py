@@ -109,12 +109,18 @@ def _headline(history: History) -> dict[str, Any] | None:
     summary = history.summary
     return {
         "metric": summary["after"]["metric"].replace("_", " "),
+        "manner": f", single samples at temperature {heat:g}" if (heat := _temperature(summary)) else "",
         "before": summary["before"],
         "after": summary["after"],
         "gain": summary["gain"],
         "constant_answer": summary["constant"].get("answer", ""),
         "minutes": summary["wall_seconds"] / 60,
     }
+
+
+def _temperature(summary: Mapping[str, Any]) -> float:
+    """The temperature that held-out rows were answered at; 0 is greedy."""
+    return float(summary.get("sampling", {}).get("temperature", 0.0))
 
 
 def _intervals(history: History) -> Markup | None:
