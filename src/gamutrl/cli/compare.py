@@ -69,8 +69,13 @@ def add_verbs(verbs: Any) -> None:
 
 
 def arms(args: argparse.Namespace) -> dict[str, Preset]:
-    """Each system's preset under equal conditions."""
+    """Each system's preset under equal conditions, which the overrides are part of."""
     from gamutrl.training.config import override
+
+    def overridden(preset: Preset) -> Preset:
+        for path, text in args.overrides:
+            preset = override(preset, path, text)
+        return preset
 
     if len(set(args.systems)) < 2:
         raise UsageError("Name at least two different systems to compare.")
@@ -81,13 +86,11 @@ def arms(args: argparse.Namespace) -> dict[str, Preset]:
         task = task.with_data(*sources_of(args))
     if args.steps:
         task = task.with_steps(args.steps)
-    found = {
-        name: under_equal_conditions(find_preset(find_recipe(name), args.preset), task)
+    task = overridden(task)
+    return {
+        name: under_equal_conditions(overridden(find_preset(find_recipe(name), args.preset)), task)
         for name in dict.fromkeys(args.systems)
     }
-    for path, text in args.overrides:
-        found = {name: override(preset, path, text) for name, preset in found.items()}
-    return found
 
 
 def under_equal_conditions(preset: Preset, task: Preset) -> Preset:

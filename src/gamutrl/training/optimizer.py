@@ -37,7 +37,7 @@ class AdamW:
         if not trained:
             raise ValueError("Nothing to train: every parameter is frozen. Check `freeze` and LoRA's target modules.")
         return torch.optim.AdamW(
-            trained, lr=self.lr, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay, foreach=True
+            trained, lr=self.lr, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay, fused=True
         )
 
     def lr_at(self, progress: float) -> float:
