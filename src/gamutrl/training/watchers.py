@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -118,7 +117,3 @@ def tracker(name: str, folder: Path, config: Mapping[str, Any]) -> Watcher:
     except ImportError as error:
         raise SystemExit(f"--track {name} needs the package {error.name}: pip install 'gamutrl[loggers]'.") from error
     raise SystemExit(f"--track: there is no tracker called {name!r}; choose tensorboard, wandb or trackio.")
-
-
-def is_terminal() -> bool:
-    return sys.stderr.isatty()

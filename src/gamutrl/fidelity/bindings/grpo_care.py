@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from gamutrl.fidelity import compose
+from gamutrl.fidelity.bindings.video_r1 import TYPES
 from gamutrl.fidelity.inputs import F32, F64, Leaf64, gradient
 from gamutrl.functional import shaping
 from gamutrl.rewards import answers, groups, tags
@@ -29,13 +29,6 @@ def grpo_loss(
     advantages = compose.grouped(rewards, num_generations)
     loss = compose.grpo_loss(per_token_logps, advantages, completion_mask, ref=ref_logps, beta=beta, kl={"bound": 10})
     return {"advantages": advantages, "loss": loss, "grad_logps": gradient(loss, per_token_logps)}
-
-
-TYPES: dict[str, answers.Compare] = {
-    **answers.PROBLEM_TYPES,
-    "multiple choice": answers.same_text,
-    "numerical": partial(answers.same_number, same_style=True),
-}
 
 
 def accuracy_reward(content: str, solution: str, problem_type: str) -> float:
