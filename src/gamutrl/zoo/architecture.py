@@ -1,7 +1,8 @@
 """The parts of `vlm-tiny`: an Idefics3 of some three million parameters, its tokenizer and its processor.
 
-64-pixel canvases, 8-pixel patches, 4 × 128 vision layers, a pixel shuffle of 2, so 16 tokens an image; 4 × 192 Llama
-layers. Every image has the same size, so a batch of them is one dense call: the shape that is fastest on a CPU.
+72-pixel canvases, 8-pixel patches, 4 × 128 vision layers, a pixel shuffle of 3, so 9 tokens an image, one for each
+cell of the worlds; 4 × 192 Llama layers. Every image has the same size, so a batch of them is one dense call: the shape
+that is fastest on a CPU.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from transformers import (
 )
 from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 
+from gamutrl.data.worlds.render import SHAPES
+
 VOCABULARY = 1024
-IMAGE_SIZE = 64
-IMAGE_TOKENS = 16
+IMAGE_SIZE = 72
+IMAGE_TOKENS = 9
 EOS = "<end_of_utterance>"
 PAD = "<pad>"
 ROLES = ("<|user|>", "<|assistant|>", "<|system|>", "<|tool|>")
@@ -57,7 +60,7 @@ def build_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     )
     tokenizer.decoder = decoders.ByteLevel()
     numbers = [" ".join(str(n) for n in range(100))] * 2000
-    words = [WORDS, " " + " ".join(word.capitalize() for word in WORDS.split())] * 50
+    words = [WORDS, " " + " ".join(word.capitalize() for word in WORDS.split()), *SHAPES] * 50
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY - len(TAGS),
         special_tokens=list(SPECIAL),
@@ -107,18 +110,20 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int = 0) -> Idefics3Fo
             "intermediate_size": 512,
             "num_hidden_layers": 4,
             "num_attention_heads": 6,
-            "num_key_value_heads": 2,
+            "num_key_value_heads": 6,
             "max_position_embeddings": 2048,
             "tie_word_embeddings": True,
             "pad_token_id": tokenizer.pad_token_id,
             "bos_token_id": None,
             "eos_token_id": tokenizer.eos_token_id,
         },
-        scale_factor=2,
+        scale_factor=3,
         image_token_id=tokenizer.get_vocab()["<image>"],
         tie_word_embeddings=True,
     )
     model = Idefics3ForConditionalGeneration(config)
+    with torch.no_grad():
+        model.model.connector.modality_projection.proj.weight.mul_(0.1)  # about as long as word embeddings become
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     return model

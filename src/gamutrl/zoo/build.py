@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,18 +15,17 @@ from transformers import Idefics3ForConditionalGeneration, Idefics3Processor, Pr
 
 from gamutrl.zoo import lessons
 from gamutrl.zoo.architecture import build_model, build_processor, build_tokenizer
-from gamutrl.zoo.measure import measure
+from gamutrl.zoo.measure import PROBES, Probe, measure
 from gamutrl.zoo.packaged import MODELS
-from gamutrl.zoo.train import Plan, train
+from gamutrl.zoo.train import PHASES, Plan, train
 
-VISION_STEPS_A_MINUTE = 100
-LANGUAGE_STEPS_A_MINUTE = 50
-"""What `minutes` is turned into steps with (two cores), so that a build is a function of its arguments."""
+MINUTES = 90.0
+"""What `Plan()` takes on two cores: `minutes` scales its phases, so that a build is a function of its arguments."""
 
 _README = """# vlm-tiny
 
-A vision-language model of {parameters:.1f} million parameters (`Idefics3ForConditionalGeneration`, 64-pixel canvases,
-16 tokens an image), trained by `gamut zoo build vlm-tiny` on the generated worlds of `gamutrl.data.worlds`, so that
+A vision-language model of {parameters:.1f} million parameters (`Idefics3ForConditionalGeneration`, 72-pixel canvases,
+9 tokens an image), trained by `gamut zoo build vlm-tiny` on the generated worlds of `gamutrl.data.worlds`, so that
 reinforcement learning can be seen to work within minutes on a CPU. It knows nothing else. Plain questions were taught
 exactly (*sees*); questions in the recipes' forms were taught in styles of unequal worth (*half knows*), which is what
 a recipe improves.
@@ -52,11 +51,13 @@ def build(
     out: Path | str | None = None,
     work: Path | str | None = None,
     rows: int = 200,
+    probes: list[Probe] = PROBES,
 ) -> Path:
     """Train a packaged model and write its folder: weights, tokenizer, processor, `card.json`, `README.md`.
 
-    minutes or steps (of the language phase): how long; by default 90 minutes. out: the folder (default: the package's
-    own). work: where checkpoints are kept; a build that was stopped goes on from there. rows: held-out rows a task.
+    minutes, or steps of the language phase: how long; all phases are scaled alike (default: the whole of `Plan`). out:
+    the folder (default: the package's own). work: where checkpoints are kept; a build that was stopped goes on from
+    there. rows: held-out rows for each of the probes.
     Raises ValueError for a name that no script here builds.
     """
     if name != "vlm-tiny":
@@ -68,18 +69,20 @@ def build(
     model = build_model(tokenizer, seed)
     measured = train(model, tokenizer, plan, work)
     export(model, tokenizer, out)
-    write_card(out, plan, measured, rows)
+    write_card(out, plan, measured, rows, probes)
     shutil.rmtree(work)
     return out
 
 
 def plan_of(minutes: float | None, steps: int | None, seed: int) -> Plan:
-    """A sixth of the time goes to vision, the rest to language."""
+    """`Plan` with every phase made longer or shorter alike."""
     if minutes is not None and steps is not None:
         raise ValueError("Say either how many minutes or how many steps a build takes, not both.")
-    minutes = (90.0 if steps is None else steps / LANGUAGE_STEPS_A_MINUTE * 1.2) if minutes is None else minutes
-    language = round(minutes * 5 / 6 * LANGUAGE_STEPS_A_MINUTE) if steps is None else steps
-    return Plan(max(1, round(minutes / 6 * VISION_STEPS_A_MINUTE)), max(1, language), seed=seed)
+    whole = Plan(seed=seed)
+    share = 1.0 if minutes is None else minutes / MINUTES
+    share = share if steps is None else steps / whole.language_steps
+    phases = {name: max(1, round(getattr(whole, name) * share)) for name in PHASES}
+    return replace(whole, **phases)
 
 
 def train_tokenizer(seed: int) -> PreTrainedTokenizerFast:
@@ -102,13 +105,15 @@ def export(model: Idefics3ForConditionalGeneration, tokenizer: PreTrainedTokeniz
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
 
 
-def write_card(folder: Path, plan: Plan, measured: dict[str, Any], rows: int, remarks: str = "") -> None:
+def write_card(
+    folder: Path, plan: Plan, measured: dict[str, Any], rows: int, probes: list[Probe] = PROBES, remarks: str = ""
+) -> None:
     """Measure what the folder holds and write `card.json` and `README.md` beside it.
 
     remarks: what the plan does not say, where training did not follow it from beginning to end.
     """
     model = Idefics3ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
-    scores = measure(model, Idefics3Processor.from_pretrained(folder), rows)
+    scores = measure(model, Idefics3Processor.from_pretrained(folder), rows, probes)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     seconds = sum(phase["seconds"] for phase in measured.values())
     card = {

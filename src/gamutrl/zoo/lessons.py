@@ -50,9 +50,10 @@ def _lessons(world: ModuleType, weight: float, styles: Styles, tasks: str, **kno
 
 THINK = {"form": "think"}
 FIRST: list[Lesson] = [
-    *_lessons(digits, 2.0, EXACT, "read", low=6),
+    *_lessons(digits, 1.5, EXACT, "read", low=4),
     *_lessons(scenes, 1.0, EXACT, "read caption everything", low=3, high=7),
-    *_lessons(digits, 1.0, EXACT, "everything classify"),
+    *_lessons(digits, 0.7, EXACT, "everything classify locate"),
+    *_lessons(scenes, 0.7, EXACT, "locate attribute point"),
     *_lessons(scenes, 0.5, EXACT, "numbers", steps=1),
 ]
 """Dense reading, until language has learned to look."""
@@ -60,10 +61,9 @@ STILLS: list[Lesson] = [
     # seeing
     *_lessons(scenes, 1.0, EXACT, "count attribute relation compare statement locate detect point numbers"),
     *_lessons(scenes, 0.5, EXACT, "options arithmetic"),
-    *_lessons(scenes, 0.5, EXACT, "locate detect count", overlap=True),
+    *_lessons(scenes, 0.3, EXACT, "locate detect count", overlap=True),
     *_lessons(scenes, 0.5, EXACT, "numbers", steps=1),
     *_lessons(digits, 1.5, EXACT, "read count locate detect sum"),
-    *_lessons(digits, 0.5, EXACT, "read", low=6, grid=4),
     *_lessons(digits, 1.0, EXACT, "classify"),
     # the recipes' forms
     *_lessons(scenes, 1.0, BOXES, "locate detect", boxes="position", **THINK),

@@ -86,8 +86,8 @@ def test_boxes_hold_the_object_and_stay_on_the_canvas(world, task):
     for row in world.rows("train", 30, task=task):
         picture = np.asarray(row.media[0].value).astype(int)
         for x1, y1, x2, y2 in row.columns["boxes"]:
-            assert 0 <= x1 < x2 <= 64
-            assert 0 <= y1 < y2 <= 64
+            assert 0 <= x1 < x2 <= render.SIZE
+            assert 0 <= y1 < y2 <= render.SIZE
             assert picture[y1:y2, x1:x2].max() - picture.min() > 60
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from gamutrl.core import Message, Part, Prompt, text
-from gamutrl.data.worlds import forms
+from gamutrl.data.worlds import forms, render
 
 Split = Literal["train", "test"]
 Facts = Any
@@ -23,8 +23,8 @@ Query = dict[str, Any]
 STYLES = ("direct", "work", "coarse", "fine")
 """How a demonstration may be written.
 
-direct: the answer after an empty thought. work: the reading and the reasoning, then the answer. coarse: boxes on a
-16-pixel grid, the right place at low overlap. fine: exact boxes, as `direct` writes them.
+direct: the answer after an empty thought. work: the reading and the reasoning, then the answer. coarse: boxes on an
+18-pixel grid, the right place at low overlap. fine: exact boxes, as `direct` writes them.
 """
 
 
@@ -185,14 +185,14 @@ def wrong_answer(solution: Solution, rng: random.Random) -> str:
     return " ".join(items)
 
 
-def coarse(box: Sequence[int], grid: int = 16, side: int = 64) -> list[int]:
+def coarse(box: Sequence[int], grid: int = 18, side: int = render.SIZE) -> list[int]:
     """The box with its corners on the nearest lines of a grid, at least one cell wide and high."""
     x1, y1, x2, y2 = (min(side, max(0, round(edge / grid) * grid)) for edge in box)
     x1, y1 = min(x1, side - grid), min(y1, side - grid)
     return [x1, y1, max(x2, x1 + grid), max(y2, y1 + grid)]
 
 
-def misplaced(box: Sequence[int], rng: random.Random, side: int = 64) -> list[int]:
+def misplaced(box: Sequence[int], rng: random.Random, side: int = render.SIZE) -> list[int]:
     """The box moved away by about its own size."""
     width, height = box[2] - box[0], box[3] - box[1]
     x = min(side - width, max(0, box[0] + rng.choice((-1, 1)) * rng.randint(width // 2, width)))

@@ -1,7 +1,7 @@
 """Canvases composed of real handwritten digits: reading, sums, counting, locating, several images, clips.
 
 The scans are scikit-learn's 1,797; those of the test split are never in a training canvas. Knobs of most tasks: `low`,
-`high` (how many digits), `grid` (3: cells of 21 pixels with jitter; 4: cells of 16 without); of all: `form` and `boxes`
+`high` (how many digits), `grid` (cells a side: 3, or 4 for little room); of all: `form` and `boxes`
 (see `forms`). A digit is a dict: digit, scan, box, cell (row by row from 0).
 """
 
@@ -236,7 +236,7 @@ def _still(draw: Callable[..., Any], ask: Callable[[Query], str], solve: Any, co
     return Task(draw, ask, solve, _media, read, constant)
 
 
-_CENTRE = [Solution(boxes=[box], single=True).written() for box in ([0, 0, 64, 64], [24, 24, 40, 40])]
+_CENTRE = [Solution(boxes=[box], single=True).written() for box in ([0, 0, 72, 72], [28, 28, 44, 44])]
 
 _TASKS: dict[str, Task] = {
     "read": _still(_draw_any, lambda q: "Read the digits.", lambda f, q: Solution(table(f, q["grid"]), read(f))),

@@ -1,4 +1,4 @@
-"""One renderer and one colour table under every world: antialiased stamps on 64 × 64 RGB canvases.
+"""One renderer and one colour table under every world: antialiased stamps on 72 × 72 RGB canvases.
 
 A stamp is a float mask in [0, 1]; painting one blends a colour into a `uint8` array in place. Stamps are cached, so a
 canvas of several objects costs some tens of microseconds.
@@ -18,8 +18,9 @@ Canvas = NDArray[np.uint8]
 Stamp = NDArray[np.float32]
 Box = tuple[int, int, int, int]
 
-SIZE = 64
-"""The side of every canvas, in pixels."""
+CELL = 24
+SIZE = 3 * CELL
+"""The side of every canvas, in pixels: three cells of 24, so that each visual token of `vlm-tiny` sees one cell."""
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (220, 40, 40),

@@ -66,7 +66,7 @@ def place(rng: random.Random, kinds: Sequence[Kind], overlap: bool = False) -> l
             x, y = rng.randint(0, render.SIZE - size), rng.randint(0, render.SIZE - size)
             cell = min(2, (y + size // 2) * 3 // render.SIZE) * 3 + min(2, (x + size // 2) * 3 // render.SIZE)
         else:
-            x, y = cell % 3 * 21 + rng.randint(0, 21 - size), cell // 3 * 21 + rng.randint(0, 21 - size)
+            x, y = (at * render.CELL + rng.randint(0, render.CELL - size) for at in (cell % 3, cell // 3))
         things.append({"shape": shape, "colour": colour, "box": [x, y, x + size, y + size], "cell": CELLS[cell]})
     return sorted(things, key=lambda thing: (CELLS.index(thing["cell"]), thing["box"]))
 
@@ -400,12 +400,13 @@ def _solve_arithmetic(things: list[Thing], query: Query) -> Solution:
 
 
 def place_numbers(rng: random.Random, signs: int, limit: int) -> list[Thing]:
-    """Printed numbers below `limit` in different colours, one a quarter of the canvas, in reading order."""
+    """Printed numbers below `limit` in different colours, at most one a cell, in reading order."""
     placed = []
-    for colour, cell in zip(rng.sample(COLOURS, signs), sorted(rng.sample(range(4), signs))):
+    for colour, cell in zip(rng.sample(COLOURS, signs), sorted(rng.sample(range(9), signs))):
         number = rng.randrange(limit)
         width = render.number_stamp(number).shape[1]
-        x, y = cell % 2 * 32 + rng.randint(0, 31 - width), cell // 2 * 32 + rng.randint(0, 16)
+        x = cell % 3 * render.CELL + rng.randint(0, render.CELL - width)
+        y = cell // 3 * render.CELL + rng.randint(0, render.CELL - 15)
         placed.append({"number": number, "colour": colour, "box": [x, y, x + width, y + 15]})
     return placed
 
@@ -451,7 +452,7 @@ def _still(draw: Callable[..., Any], ask: Callable[[Query], str], solve: Any, co
 
 
 _NUMBERS = [str(k) for k in range(10)]
-_CENTRE = [[0, 0, 64, 64], [16, 16, 48, 48]]
+_CENTRE = [[0, 0, 72, 72], [18, 18, 54, 54]]
 _BOXES = [Solution(boxes=[box], single=True).written() for box in _CENTRE]
 
 _TASKS: dict[str, Task] = {
@@ -486,7 +487,7 @@ _TASKS: dict[str, Task] = {
     "everything": _still(
         _draw_everything, lambda q: "Find all objects.", lambda f, q: _solve_boxes(f, q, single=False)
     ),
-    "point": _still(_draw_locate, lambda q: f"Point at the {phrase(q)}.", _solve_point, ("[32, 32]",)),
+    "point": _still(_draw_locate, lambda q: f"Point at the {phrase(q)}.", _solve_point, ("[36, 36]",)),
     "options": _still(_draw_options, _ask_options, _solve_options, tuple(LETTERS)),
     "arithmetic": _still(
         _draw_arithmetic,
