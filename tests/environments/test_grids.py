@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gamutrl.environments import frames, grids
+from gamutrl.data.worlds import grids
+from gamutrl.environments import frames
 
 OPEN = {"north": False, "south": False, "west": False, "east": False}
 

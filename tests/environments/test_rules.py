@@ -4,13 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gamutrl.environments import calls, drawings, rooms, search, transcripts, views
+from gamutrl.data.worlds import furniture
+from gamutrl.environments import calls, drawings, search, transcripts, views
 
 ROOM = (6.0, 5.0, 3.0)
 
 
 def thing(name, size, position=None, angle=0.0, **more):
-    return rooms.Thing(name, size, position, angle, **more)
+    return furniture.Thing(name, size, position, angle, **more)
 
 
 class TestRooms:
@@ -18,14 +19,14 @@ class TestRooms:
 
     def test_a_lamp_on_a_table_stands_on_its_top_within_its_edges(self):
         lamp = thing("lamp", (0.2, 0.2, 0.4))
-        x, y, z = rooms.allowed(lamp, self.table, "on", True, ROOM)
+        x, y, z = furniture.allowed(lamp, self.table, "on", True, ROOM)
         assert x == pytest.approx((2.1, 3.9))
         assert y == pytest.approx((2.1, 2.9))
         assert z == pytest.approx((1.0, 1.0))
 
     def test_a_chair_left_of_a_table_touches_it_where_they_are_adjacent(self):
         chair = thing("chair", (0.5, 0.5, 1.0), on_floor=True)
-        x, y, z = rooms.allowed(chair, self.table, "left of", True, ROOM)
+        x, y, z = furniture.allowed(chair, self.table, "left of", True, ROOM)
         assert x == pytest.approx((1.75, 1.75))
         assert y == pytest.approx((2.25, 2.75))
         assert z == (0.5, 0.5)
@@ -33,31 +34,31 @@ class TestRooms:
     def test_left_turns_with_the_reference(self):
         chair = thing("chair", (0.5, 0.5, 1.0), on_floor=True)
         turned = thing("table", (2.0, 1.0, 0.8), (3.0, 2.5, 0.4), 180)
-        x, _, _ = rooms.allowed(chair, turned, "left of", True, ROOM)
+        x, _, _ = furniture.allowed(chair, turned, "left of", True, ROOM)
         assert x == pytest.approx((4.25, 4.25))
 
     def test_a_relation_or_an_angle_without_a_rule_is_refused(self):
         with pytest.raises(ValueError, match="beyond"):
-            rooms.allowed(self.table, self.table, "beyond", True, ROOM)
+            furniture.allowed(self.table, self.table, "beyond", True, ROOM)
         with pytest.raises(ValueError, match="angle"):
-            rooms.allowed(self.table, thing("t", (1, 1, 1), (1, 1, 1), 45), "on", True, ROOM)
+            furniture.allowed(self.table, thing("t", (1, 1, 1), (1, 1, 1), 45), "on", True, ROOM)
 
     def test_things_collide_that_share_space_but_not_those_that_touch(self):
         one, touching, inside = (thing(str(x), (1, 1, 1), (x, 1, 0.5)) for x in (1.0, 2.0, 1.5))
-        assert not rooms.collide(one, touching)
-        assert rooms.collide(one, inside)
+        assert not furniture.collide(one, touching)
+        assert furniture.collide(one, inside)
 
     def test_a_rug_collides_with_nothing(self):
         rug = thing("rug", (4.0, 4.0, 0.01), (1, 1, 0.005))
-        assert not rooms.collide(rug, thing("sofa", (1, 1, 1), (1, 1, 0.5)))
+        assert not furniture.collide(rug, thing("sofa", (1, 1, 1), (1, 1, 0.5)))
 
     def test_one_relation_that_holds_is_enough_and_none_is_none(self):
         lamp = thing(
             "lamp", (0.2, 0.2, 0.4), (3, 2.5, 1.0), relations=(("under", "table", True), ("on", "table", True))
         )
         things = {"table": self.table}
-        assert rooms.is_placed(lamp, things, ROOM)
-        assert not rooms.is_placed(thing("lamp", (0.2, 0.2, 0.4), (3, 2.5, 1.0)), things, ROOM)
+        assert furniture.is_placed(lamp, things, ROOM)
+        assert not furniture.is_placed(thing("lamp", (0.2, 0.2, 0.4), (3, 2.5, 1.0)), things, ROOM)
 
 
 class TestDrawings:

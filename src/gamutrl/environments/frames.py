@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gamutrl.environments.grids import Cell
+from gamutrl.data.worlds.grids import Cell
 
 
 def patches(frame: np.ndarray, cells: int, *, crop: float = 0.0) -> np.ndarray:

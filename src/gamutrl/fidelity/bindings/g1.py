@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from gamutrl.data.worlds import boards
 from gamutrl.environments import games
 from gamutrl.fidelity import compose
 from gamutrl.fidelity.inputs import F32, F64, Labels
@@ -25,29 +26,29 @@ def policy_loss(old: F64, new: F64, adv: F64, mask: F64, clip: float) -> list[Te
     return [answer["loss"], answer["clipped"], answer["kl"]]
 
 
-def apply_action_2048(board: games.Board, action: int) -> dict[str, Any]:
-    moved, score = games.slide(board, action)
-    return {"board": moved, "score": score, "legal": action == games.STAY or moved != board}
+def apply_action_2048(board: boards.Board, action: int) -> dict[str, Any]:
+    moved, score = boards.slide(board, action)
+    return {"board": moved, "score": score, "legal": action == boards.STAY or moved != board}
 
 
-board_text_2048 = games.board_text
+board_text_2048 = boards.board_text
 
 
-def is_terminated_2048(board: games.Board) -> bool:
-    return games.is_over(board)
+def is_terminated_2048(board: boards.Board) -> bool:
+    return boards.is_over(board)
 
 
-def match3_find_matches(board: games.Tiles) -> list[list[int]]:
-    return [list(cell) for cell in sorted(games.matches(board))]
+def match3_find_matches(board: boards.Tiles) -> list[list[int]]:
+    return [list(cell) for cell in sorted(boards.matches(board))]
 
 
-def match3_swap(board: games.Tiles, pos1: list[int], pos2: list[int]) -> dict[str, Any]:
-    removed, score = games.swap(board, (pos1[0], pos1[1]), (pos2[0], pos2[1]))
+def match3_swap(board: boards.Tiles, pos1: list[int], pos2: list[int]) -> dict[str, Any]:
+    removed, score = boards.swap(board, (pos1[0], pos1[1]), (pos2[0], pos2[1]))
     return {"valid": bool(removed), "removed": [list(cell) for cell in sorted(removed)], "score": score}
 
 
-def shisensho_can_connect(board: games.Tiles, pos1: list[int], pos2: list[int]) -> bool:
-    return games.can_connect(board, (pos1[0], pos1[1]), (pos2[0], pos2[1]))
+def shisensho_can_connect(board: boards.Tiles, pos1: list[int], pos2: list[int]) -> bool:
+    return boards.can_connect(board, (pos1[0], pos1[1]), (pos2[0], pos2[1]))
 
 
 def parse_action_2048(text: str) -> int:
@@ -71,4 +72,4 @@ def perception_reward(perception: list[str], responses: list[str]) -> list[int]:
 
 
 def reward_shaping(game: str, reward: float) -> float:
-    return reward if game == "shisensho" else games.won(reward)
+    return reward if game == "shisensho" else boards.won(reward)

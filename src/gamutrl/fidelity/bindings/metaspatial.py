@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from gamutrl.environments import rooms
+from gamutrl.data.worlds import furniture
 from gamutrl.fidelity import compose
 from gamutrl.fidelity.inputs import F32, F64, Labels
 from gamutrl.rewards import combine, parsing, tags
@@ -37,20 +37,20 @@ def placement_box(
     is_adjacent: bool,
     is_on_floor: bool,
 ) -> list[float]:
-    thing = rooms.Thing("a", tuple(a_size), None, a_angle, is_on_floor)  # type: ignore[arg-type]
-    other = rooms.Thing(b_id, tuple(b_size), tuple(b_position), b_angle)  # type: ignore[arg-type]
-    ranges = rooms.allowed(thing, other, preposition, is_adjacent, tuple(room), margin=0.5)  # type: ignore[arg-type]
+    thing = furniture.Thing("a", tuple(a_size), None, a_angle, is_on_floor)  # type: ignore[arg-type]
+    other = furniture.Thing(b_id, tuple(b_size), tuple(b_position), b_angle)  # type: ignore[arg-type]
+    ranges = furniture.allowed(thing, other, preposition, is_adjacent, tuple(room), margin=0.5)  # type: ignore[arg-type]
     return [end for pair in ranges for end in pair]
 
 
 def physics_ratios(objects: list[dict[str, Any]], room: dict[str, float]) -> dict[str, float]:
     size = (room["x"], room["y"], room["z"])
-    movable = [rooms.thing_of(entry) for entry in objects]
-    everything = [*movable, *rooms.shell(size)]
+    movable = [furniture.thing_of(entry) for entry in objects]
+    everything = [*movable, *furniture.shell(size)]
     by_name = {thing.name: thing for thing in everything}
-    placed = [rooms.is_placed(thing, by_name, size, margin=0.5) for thing in movable]
+    placed = [furniture.is_placed(thing, by_name, size, margin=0.5) for thing in movable]
     return {
-        "collision_ratio": rooms.collision_ratio(everything),
+        "collision_ratio": furniture.collision_ratio(everything),
         "constraint_ratio": placed.count(False) / len(placed),
     }
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from gamutrl.environments import frames, grids
+from gamutrl.data.worlds import grids
+from gamutrl.environments import frames
 from gamutrl.fidelity import compose
 from gamutrl.fidelity.inputs import F32
 from gamutrl.functional import shaping
