@@ -11,7 +11,8 @@ from PIL import Image
 from gamutrl.core import Batch, Call, Context, Message, Prompt, Rollout, Row, Turn, audio, image, text, video
 from gamutrl.rewards.base import Reward, per_rollout
 from gamutrl.training.defaults import ActionWeights, KeepGroups
-from gamutrl.training.rl import RL, forward_parts, per_action, split_groups
+from gamutrl.training.rl import RL, per_action
+from gamutrl.training.update import forward_parts, split_groups
 
 
 def turn(words: str, logps: list[float], **more) -> Turn:

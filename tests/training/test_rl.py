@@ -142,7 +142,7 @@ def gradient_of(stage: RL, policy: TablePolicy) -> torch.Tensor:
     batch = policy.rollout(Letters().batch(0, 4, 0), 8, stage.environment, stage.sampling, seed=5)
     batch = stage.with_advantage(stage.score(context, batch), context)
     batch = stage.prepare(stage, batch, context)
-    from gamutrl.training.rl import forward_parts
+    from gamutrl.training.update import forward_parts
 
     weight_NT = stage.weights(batch)
     policy.module.zero_grad()

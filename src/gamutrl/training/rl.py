@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import copy
 import functools
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -17,7 +16,6 @@ from torch import Tensor
 
 from gamutrl.core import Batch, Context, Prompt, Sampling, Source
 from gamutrl.environments import Environment, SingleTurn
-from gamutrl.functional.weights import weighted_total
 from gamutrl.policies.base import Policy, Statistic
 from gamutrl.rewards.base import Reward
 from gamutrl.rewards.table import RewardError, score, weighted_sum
@@ -35,12 +33,14 @@ from gamutrl.training.optimizer import AdamW
 from gamutrl.training.samples import describe_group
 from gamutrl.training.schedule import Number, at
 from gamutrl.training.session import Session, StepRecord, Timer, stateful
+from gamutrl.training.update import update
 
 RolloutFn = Callable[["RL", Sequence[Prompt], Context], Batch]
 CombineFn = Callable[[Batch, Context], Tensor]
 AdvantageFn = Callable[[Batch, Context], Tensor]
 SelectFn = Callable[[Batch, Context], Batch | None]
 PrepareFn = Callable[["RL", Batch, Context], Batch]
+LikelihoodFn = Callable[[Policy, Batch], Tensor]
 ObjectiveFn = Callable[[Tensor, Batch, Context], Tensor]
 UpdateHook = Callable[["RL", Batch, Context], None]
 
@@ -52,10 +52,12 @@ class RL:
     data: where prompts come from. rewards: scored in order. rollout: `(stage, prompts, context) -> batch`.
     combine: the table `reward_RK` to `reward_R`. advantage: `(batch, context) -> advantage_R` or `advantage_NT`.
     select: `(batch, context) -> batch`, or None to sample on (at most `max_draws` times a step). prepare: `(stage,
-    batch, context) -> batch`, without gradient: old and reference log-probabilities, drawn corruptions. objective:
-    `(logp_NT, batch, context) -> loss_NT`, terms that `weights` adds up. kl: a penalty against a named reference, in
-    the loss or in the reward. statistics: full-vocabulary statistics, by name; the objective finds them on its batch as
-    `<name>_NT`. after_update: hooks after each step. references: named copies of the policy and how they follow it.
+    batch, context) -> batch`, without gradient: old and reference log-probabilities, drawn corruptions. likelihood:
+    `(policy, batch) -> value_NT…`, what the objective is given (None: the log-probabilities of the rollouts' own
+    actions; see `training.forward` for others). objective: `(logp_NT, batch, context) -> loss_NT`, terms that `weights`
+    adds up. kl: a penalty against a named reference, in the loss or in the reward. statistics: full-vocabulary
+    statistics, by name; the objective finds them on its batch as `<name>_NT`. after_update: hooks after each step.
+    references: named copies of the policy and how they follow it.
 
     updates_per_batch: how often a batch is used; minibatches: into how many parts (of whole groups) it is split each
     time; rows_per_forward: the most rows in one forward pass (0: a minibatch in one; groups are never split).
@@ -75,6 +77,7 @@ class RL:
     advantage: AdvantageFn = GroupAdvantage()
     select: SelectFn = keep_all
     prepare: PrepareFn = old_and_reference
+    likelihood: LikelihoodFn | None = None
     objective: ObjectiveFn = ClippedSurrogate()
     weights: ActionWeights = ActionWeights()
     kl: KL | None = KL()
@@ -94,6 +97,8 @@ class RL:
         for name in ("prompts_per_step", "group_size", "updates_per_batch", "minibatches", "max_draws"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        if self.likelihood is not None and self.kl is not None and self.kl.in_loss:
+            raise ValueError("kl compares log-probabilities of actions; beside a `likelihood` of its own set kl=None.")
         names = [reward.name for reward in self.rewards]
         if doubled := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"Two rewards are called {', '.join(sorted(doubled))}: give each its own name.")
@@ -156,7 +161,7 @@ class RL:
         with timer("update"):
             with torch.no_grad():
                 batch = self.prepare(self, batch, context)
-            record.metrics |= self.update(policy, optimizer, batch, context, session)
+            record.metrics |= update(self, policy, optimizer, batch, context, session)
             for hook in self.after_update:
                 hook(self, batch, context)
             for reference in self.all_references():
@@ -187,37 +192,10 @@ class RL:
         advantage = self.advantage(batch, context)
         return batch.with_(advantage_NT=per_action(advantage, batch))
 
-    def update(
-        self, policy: Policy, optimizer: torch.optim.Optimizer, batch: Batch, context: Context, session: Session
-    ) -> dict[str, float]:
-        """Every update that this batch is good for; returns what they measured, on average."""
-        logs: list[dict[str, float]] = []
-        total = self.steps * self.updates_per_batch * self.minibatches
-        for repeat in range(self.updates_per_batch):
-            for number, part in enumerate(split_groups(batch, self.minibatches, context.generator(f"split{repeat}"))):
-                weight_NT = self.weights(part)
-                log: dict[str, float] = {}
-                for rows in forward_parts(part, self.rows_per_forward):
-                    piece = part.take_rows(rows)
-                    terms_NT, measured = self.loss(policy, piece, context)
-                    loss = weighted_total(terms_NT, weight_NT[rows].to(terms_NT.device))
-                    if not torch.isfinite(loss):
-                        optimizer.zero_grad(set_to_none=True)
-                        raise session.fail(f"The loss is {loss.item()} at step {context.step}, {_whose(piece)}.")
-                    if loss.requires_grad:
-                        loss.backward()
-                    share = len(piece.rows) / len(part.rows)
-                    for key, value in {"loss": float(loss.detach()), **measured}.items():
-                        log[key] = log.get(key, 0.0) + value * (1.0 if key == "loss" else share)
-                done = (context.step * self.updates_per_batch + repeat) * self.minibatches + number + 1
-                norm = self.optimizer.step(optimizer, done / total)
-                if not math.isfinite(norm):
-                    raise session.fail(f"The gradient is {norm} at step {context.step}, {_whose(part)}.")
-                logs.append({**log, "grad_norm": norm})
-        return {key: sum(log[key] for log in logs) / len(logs) for key in logs[0]}
-
     def loss(self, policy: Policy, batch: Batch, context: Context) -> tuple[Tensor, dict[str, float]]:
         """The loss terms `[N, T]` of some rows, and what they measured (masked means)."""
+        if self.likelihood is not None:
+            return self.objective(self.likelihood(policy, batch), batch, context), {}
         bonus = at(self.entropy_bonus, context.progress)
         statistics = dict(self.statistics)
         if bonus:
@@ -283,33 +261,6 @@ def per_action(advantage: Tensor, batch: Batch) -> Tensor:
     return advantage.expand(shape) * batch.mask_NT
 
 
-def split_groups(batch: Batch, parts: int, generator: torch.Generator) -> Iterator[Batch]:
-    """The rows in `parts` minibatches of whole groups, in random order; in one, as they are."""
-    if parts == 1:
-        yield batch
-        return
-    groups = batch.group_N.unique()
-    groups = groups[torch.randperm(len(groups), generator=generator)]
-    for chosen in groups.tensor_split(parts):
-        if rows := torch.isin(batch.group_N, chosen).nonzero().flatten().tolist():
-            yield batch.take_rows(rows)
-
-
-def forward_parts(batch: Batch, limit: int) -> Iterator[list[int]]:
-    """Row numbers for each forward pass: whole groups, at most `limit` rows (one group at least; 0: all at once)."""
-    by_group: dict[int, list[int]] = {}
-    for n, group in enumerate(batch.group_N.tolist()):
-        by_group.setdefault(group, []).append(n)
-    part: list[int] = []
-    for rows in by_group.values():
-        if part and limit and len(part) + len(rows) > limit:
-            yield part
-            part = []
-        part = part + rows
-    if part:
-        yield part
-
-
 def masked_mean(value_NT: Tensor, mask_NT: Tensor) -> float:
     return float((value_NT * mask_NT).sum() / mask_NT.sum().clamp(min=1))
 
@@ -343,9 +294,3 @@ def _speed(batch: Batch, timer: Timer) -> dict[str, float]:
         **{f"seconds/{name}": seconds for name, seconds in timer.seconds.items()},
         "tokens_per_second": tokens / max(1e-9, sum(timer.seconds.values())),
     }
-
-
-def _whose(batch: Batch) -> str:
-    ids = list(dict.fromkeys(batch.prompts[p].id or f"prompt {p}" for p in batch.prompt_N.tolist()))
-    more = f" and {len(ids) - 8} more" if len(ids) > 8 else ""
-    return f"rows {', '.join(ids[:8])}{more}"

@@ -10,8 +10,8 @@ from gamutrl.core import Prompt, Source
 from gamutrl.policies.base import Policy
 from gamutrl.training.defaults import ActionWeights
 from gamutrl.training.optimizer import AdamW
-from gamutrl.training.rl import forward_parts
 from gamutrl.training.session import Session, Timer
+from gamutrl.training.update import forward_parts
 
 Target = Callable[[Prompt, int], str]
 """`(prompt, seed) -> assistant text` to imitate."""
