@@ -1,0 +1,454 @@
+"""The flow policy: flow matching and diffusion, acting by denoising steps."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, overload
+
+import torch
+from torch import Tensor, nn
+
+from gamutrl.core import Batch, Prompt, Rollout, Row
+from gamutrl.environments import Environment
+from gamutrl.functional.divergences import mean_square
+from gamutrl.functional.sampling import Transition, gaussian_logp
+from gamutrl.policies.flow.corruption import Corruption, Outputs
+from gamutrl.policies.flow.denoiser import Condition, Denoiser, predict, rows
+from gamutrl.policies.flow.sampling import FlowSampling
+from gamutrl.policies.flow.schedules import Grid
+from gamutrl.policies.flow.state import Denoised, State, standard_noise
+from gamutrl.policies.references import References
+
+StepStatistic = Callable[[Transition, Tensor], Tensor]
+"""`fn(step, predicted_M) -> value_M`: something of M re-scored steps; further axes are kept (`value_NT` then has them).
+"""
+
+
+def step_mean(step: Transition, predicted_M: Tensor) -> Tensor:
+    """The mean of each step, `[M, ...]`: what exact Gaussian divergences compare."""
+    return step.mean
+
+
+def prediction(step: Transition, predicted_M: Tensor) -> Tensor:
+    """The denoiser's (guided) prediction at each step, `[M, ...]`."""
+    return predicted_M
+
+
+class FlowPolicy:
+    """A denoiser that acts by its steps.
+
+    The sampler is open: `begin`, `step`, `preview`, `finish`, and `State.fork` and `State.take` between them;
+    `rollout` is the plain loop over these. A rollout's turns are its steps (`Denoised`), its output what was decoded,
+    its `info["latent"]` the final latent. values_per_pass: how many numbers of latents one forward pass takes at most.
+    """
+
+    kinds = frozenset({"text"})
+
+    def __init__(self, denoiser: Denoiser, *, values_per_pass: int = 2**21) -> None:
+        self.denoiser = denoiser
+        self.module: nn.Module = denoiser.module
+        self.module.eval()
+        self.references = References(self.module)
+        self.values_per_pass = values_per_pass
+
+    @property
+    def exact(self) -> bool:
+        """What sampling records is what `log_probs` answers: the steps are replayed with the same prediction."""
+        return True
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        return (parameter for parameter in self.module.parameters() if parameter.requires_grad)
+
+    # -- acting ---------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def rollout(
+        self,
+        prompts: Sequence[Prompt],
+        group_size: int,
+        environment: Environment,
+        sampling: FlowSampling,
+        *,
+        seed: int,
+    ) -> Batch:
+        """`group_size` rollouts of each prompt. What a row samples depends on the seed, its id and its number only.
+
+        Raises ValueError for a prompt with pictures, and where the environment would go on after the output.
+        """
+        state = self.begin(prompts, group_size, sampling, seed=seed)
+        while not state.done:
+            state, _ = self.step(state)
+        batch = self.finish(state)
+        for rollout in batch.rollouts:
+            said = environment(rollout.prompt, seed).step(rollout.output)
+            rollout.info.update(said.info)
+            if not said.done:
+                raise ValueError("A flow policy answers once; this environment wants to go on after its output.")
+        return batch
+
+    def begin(
+        self,
+        prompts: Sequence[Prompt],
+        copies: int,
+        sampling: FlowSampling,
+        *,
+        seed: int,
+        grid: Grid | None = None,
+    ) -> State:
+        """`copies` paths of each prompt, at pure noise. grid: other levels than the schedule's own."""
+        prompts = list(prompts)
+        index = [p for p in range(len(prompts)) for _ in range(copies)]
+        names, first = _names(prompts, copies, seed)
+        cache: dict[Any, Any] = {}
+        conditions = self._conditions(prompts, cache, sampling.guidance)
+        prompt_R = torch.tensor(index, dtype=torch.long)
+        condition, negative = _of_rows(self.denoiser, conditions, prompt_R)
+        latent_R = standard_noise(self.denoiser.shape, first if sampling.noise == "shared" else names, -1)
+        return State(
+            prompts=prompts,
+            prompt_R=prompt_R,
+            latent_R=latent_R.to(self.denoiser.device),
+            sampling=sampling,
+            grid=self.denoiser.schedule.grid(sampling.steps) if grid is None else grid,
+            names=tuple(names),
+            condition=condition,
+            negative=negative,
+            paths=((),) * len(index),
+            conditions=cache,
+        )
+
+    def step(
+        self, state: State, *, stochastic: bool | None = None, eta: float | None = None
+    ) -> tuple[State, Transition]:
+        """One denoising step of every path, and its Gaussian. Differentiable, unless gradients are off.
+
+        stochastic: whether it draws noise (None: as the sampling settings say). eta: how much (None: as they say).
+        """
+        if state.done:
+            raise ValueError(f"All {state.grid.steps} steps are taken; finish the state.")
+        sampling, schedule, i = state.sampling, self.denoiser.schedule, state.step
+        draws = sampling.draws_noise(i) if stochastic is None else stochastic
+        eta = (sampling.eta if eta is None else eta) if draws else 0.0
+        level, following, first = (float(state.grid.level_S1[k]) for k in (i, i + 1, 1))
+        predicted = self._predict(state)
+        taken = schedule.transition(state.latent_R, predicted, level, following, eta, sampling, first)
+        clean = (taken.clean, *state.clean)[:2] if sampling.solver == "dpm" else ()
+        std = float(taken.std.max()) if eta else 0.0
+        if std:
+            noise = standard_noise(state.latent_R.shape[1:], state.names, i).to(state.latent_R)
+            latent_R = taken.draw(noise)
+            logp_R = gaussian_logp(latent_R, taken.mean, taken.std, sampling.form).detach().cpu()
+            before = state.latent_R.detach().unbind()
+            after = latent_R.detach().split(1)
+        else:
+            latent_R = schedule.solve(state.latent_R, clean, state.grid, i) if clean else taken.mean
+            logp_R = torch.zeros(len(state))
+            before = (None,) * len(state)
+            after = (latent_R.new_zeros(1, 0),) * len(state)
+        about = {"step": i, "level": level, "level_next": following, "time": float(state.grid.time_S[i])}
+        about |= {"first": first, "eta": eta, "std": std, "sampling": sampling}
+        paths = tuple(
+            (*path, Denoised("", "", tokens, logp, latent=latent, **about))
+            for path, tokens, logp, latent in zip(state.paths, after, logp_R.split(1), before)
+        )
+        state = replace(state, latent_R=latent_R, step=i + 1, paths=paths, clean=clean, predicted={})
+        return state, taken
+
+    def preview(self, state: State) -> list[Any]:
+        """What the paths are heading for: the clean latents that are predicted now, decoded."""
+        return self.show(self.clean(state))
+
+    def clean(self, state: State) -> Tensor:
+        """The clean latents that are predicted now, `[R, ...]`; the next step uses the same prediction."""
+        if state.done:
+            return state.latent_R
+        level = float(state.grid.level_S1[state.step])
+        return self.denoiser.schedule.clean(state.latent_R, self._predict(state), level)
+
+    def finish(self, state: State) -> Batch:
+        """The paths as rollouts: a row each, trained where the settings say and noise was drawn.
+
+        Attached: `level_NT`, `level_next_NT` and `std_NT`, of each step (std 0 where it was deterministic).
+        """
+        outputs = self.show(state.latent_R)
+        latents = state.latent_R.detach().unbind()
+        rollouts = [
+            Rollout(state.prompts[p], list(path), output=output, info={"latent": latent})
+            for p, path, output, latent in zip(state.prompt_R.tolist(), state.paths, outputs, latents)
+        ]
+        return self.batch(state.prompts, rollouts, state.prompt_R, cache=state.conditions)
+
+    def batch(
+        self,
+        prompts: Sequence[Prompt],
+        rollouts: Sequence[Rollout],
+        prompt_R: Tensor | Sequence[int],
+        group_R: Tensor | Sequence[int] | None = None,
+        rows: Sequence[Row] | None = None,
+        cache: dict[Any, Any] | None = None,
+    ) -> Batch:
+        """Rollouts of steps as a batch, by default a row a rollout (a tree's rows are its edges, for example)."""
+        batch = Batch.of(prompts, rollouts, prompt_R, group_R, rows, cache)
+        mask_NT = batch.mask_NT.clone()
+        about_NTX = torch.zeros(*mask_NT.shape, 3)
+        for n, t, step in _steps(batch):
+            about_NTX[n, t] = torch.tensor((step.level, step.level_next, step.std))
+            mask_NT[n, t] = step.std > 0 and step.sampling.trains(step.step)
+        batch = replace(batch, mask_NT=mask_NT)
+        if rollouts and rollouts[0].turns:
+            batch.info["sampling"] = rollouts[0].turns[0].sampling  # type: ignore[attr-defined]
+        level_NT, level_next_NT, std_NT = about_NTX.unbind(-1)
+        return batch.with_(level_NT=level_NT, level_next_NT=level_next_NT, std_NT=std_NT)
+
+    def show(self, latent_N: Tensor) -> list[Any]:
+        """Latents decoded: PIL images, lists of them, points."""
+        with torch.no_grad():
+            return [shown for part in self._parts(latent_N) for shown in self.denoiser.show(self.denoiser.decode(part))]
+
+    def demonstrated(self, prompts: Sequence[Prompt], texts: Sequence[str]) -> Batch:
+        raise TypeError("A flow policy says no text: it learns from pictures, by `outputs_of`, `corrupt` and `score`.")
+
+    # -- scoring steps --------------------------------------------------------------------------------------------
+
+    @overload
+    def log_probs(self, batch: Batch) -> Tensor: ...
+
+    @overload
+    def log_probs(self, batch: Batch, statistics: Mapping[str, StepStatistic]) -> tuple[Tensor, dict[str, Tensor]]: ...
+
+    def log_probs(
+        self, batch: Batch, statistics: Mapping[str, StepStatistic] | None = None
+    ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
+        """Log-probabilities of the rows' trained steps, `logp_NT`, differentiable; 0, and no work, where the mask is
+        False.
+
+        With `statistics` (`step_mean`, `prediction`), the pair of it and `{name: value_NT}`, `[N, T, ...]`.
+        """
+        device = self.denoiser.device
+        mask_NT = batch.mask_NT.cpu()
+        wanted = [(n, t, step) for n, t, step in _steps(batch) if mask_NT[n, t]]
+        unique = {id(step): (step, batch.rollouts[batch.rows[n].rollout].prompt) for n, _, step in wanted}
+        place = {key: m for m, key in enumerate(unique)}
+        source = torch.tensor([place[id(step)] for *_, step in wanted], dtype=torch.long, device=device)
+        where = torch.tensor([(n, t) for n, t, _ in wanted], dtype=torch.long, device=device).reshape(-1, 2).unbind(1)
+        found: dict[str, list[Tensor]] = {"": [], **{name: [] for name in statistics or {}}}
+        order: list[int] = []
+        for part in self._forwards([step for step, _ in unique.values()]):
+            order += part
+            steps, prompts = zip(*[list(unique.values())[m] for m in part])
+            taken, predicted, following = self._replay(steps, prompts, batch.cache)
+            found[""].append(gaussian_logp(following, taken.mean, taken.std, steps[0].sampling.form))
+            for name, statistic in (statistics or {}).items():
+                found[name].append(statistic(taken, predicted))
+        back = torch.tensor(order, dtype=torch.long, device=device).argsort()
+        spread = {name: self._spread(values, back[source], where, batch) for name, values in found.items()}
+        logp_NT = spread.pop("")
+        return (logp_NT, spread) if statistics is not None else logp_NT
+
+    def _replay(
+        self, steps: Sequence[Denoised], prompts: Sequence[Prompt], cache: MutableMapping[Any, Any]
+    ) -> tuple[Transition, Tensor, Tensor]:
+        """The Gaussians of recorded steps under the weights of now, their predictions, and what was drawn."""
+        sampling, device = steps[0].sampling, self.denoiser.device
+        weight = sampling.guidance if sampling.guidance_train is None else sampling.guidance_train
+        about = torch.tensor([(step.level, step.level_next, step.first) for step in steps], device=device)
+        level, following, first = about.unbind(1)
+        time = torch.tensor([step.time for step in steps], device=device)
+        x = torch.stack([step.latent for step in steps if step.latent is not None])
+        predicted = self._guided(x, time, prompts, weight, cache, sampling.detach_negative)
+        schedule = self.denoiser.schedule
+        taken = schedule.transition(x, predicted, level, following, steps[0].eta, sampling, first)
+        return taken, predicted, torch.cat([step.tokens_T for step in steps])
+
+    def _forwards(self, steps: Sequence[Denoised]) -> Iterator[list[int]]:
+        """Step numbers for each forward pass: of one setting, and no more than `values_per_pass` allows."""
+        alike: dict[tuple[FlowSampling, float], list[int]] = {}
+        for m, step in enumerate(steps):
+            alike.setdefault((step.sampling, step.eta), []).append(m)
+        for numbers in alike.values():
+            yield from (list(part) for part in torch.tensor(numbers).split(self._most))
+
+    @property
+    def _most(self) -> int:
+        """How many latents go into one pass."""
+        return max(1, self.values_per_pass // torch.Size(self.denoiser.shape).numel())
+
+    @staticmethod
+    def _spread(values: list[Tensor], source: Tensor, where: Sequence[Tensor], batch: Batch) -> Tensor:
+        """Values of unique steps at their places, `[N, T, ...]`, 0 elsewhere."""
+        shape = tuple(batch.mask_NT.shape)
+        if not values:
+            return torch.zeros(shape)
+        value_M = torch.cat(values)[source]
+        return value_M.new_zeros(*shape, *value_M.shape[1:]).index_put(tuple(where), value_M)
+
+    # -- scoring outputs ------------------------------------------------------------------------------------------
+
+    def outputs(self, batch: Batch) -> Outputs:
+        """What the batch's rows ended in: a clean latent a row."""
+        rollouts = [batch.rollouts[row.rollout] for row in batch.rows]
+        latent_N = torch.stack([rollout.info["latent"] for rollout in rollouts])
+        return Outputs([rollout.prompt for rollout in rollouts], latent_N, batch.cache)
+
+    @torch.no_grad()
+    def outputs_of(self, prompts: Sequence[Prompt], pictures: Sequence[Any]) -> Outputs:
+        """Given pictures (or points) as outputs of prompts: data to train on."""
+        return Outputs(list(prompts), self.denoiser.latents(pictures).to(self.denoiser.device))
+
+    def corrupt(
+        self,
+        outputs: Outputs,
+        level_NL: Tensor,
+        generator: torch.Generator,
+        share_N: Sequence[int] | Tensor | None = None,
+    ) -> Corruption:
+        """Each output noised at its L levels, shares of the way to pure noise in [0, 1).
+
+        share_N: rows with one number get the same noise (a pair, say); None: each its own.
+        """
+        shares = torch.as_tensor(range(len(outputs)) if share_N is None else share_N).unique(return_inverse=True)
+        shape = (len(shares[0]), level_NL.shape[1], *outputs.latent_N.shape[1:])
+        noise_NL = torch.randn(shape, generator=generator)[shares[1]].to(outputs.latent_N)
+        level_NL, time_NL = self.denoiser.schedule.at(level_NL.to(self.denoiser.device))
+        clean_NL = outputs.latent_N[:, None].expand_as(noise_NL)
+        noised = self.denoiser.schedule.mix(clean_NL.flatten(0, 1), noise_NL.flatten(0, 1), level_NL.flatten())
+        return Corruption(noised.view_as(noise_NL), noise_NL, level_NL, time_NL)
+
+    def denoise(
+        self, outputs: Outputs, corruption: Corruption, guidance: float = 1.0, *, detach_negative: bool = True
+    ) -> Tensor:
+        """The predictions for corrupted outputs, `[N, L, ...]`, differentiable."""
+        noised_NL, time_NL = corruption.noised_NL, corruption.time_NL
+        prompts = [prompt for prompt in outputs.prompts for _ in range(noised_NL.shape[1])]
+        x, time = noised_NL.flatten(0, 1), time_NL.flatten()
+        predicted = [
+            self._guided(
+                x[part], time[part], [prompts[m] for m in part.tolist()], guidance, outputs.cache, detach_negative
+            )
+            for part in torch.arange(len(x)).split(self._most)
+        ]
+        return torch.cat(predicted).view_as(noised_NL)
+
+    def score(self, outputs: Outputs, corruption: Corruption, guidance: float = 1.0) -> Tensor:
+        """Minus the matching error of each corrupted output, `[N, L]`: a likelihood up to scale and constant."""
+        predicted = self.denoise(outputs, corruption, guidance).flatten(0, 1)
+        return -mean_square(predicted, self.target(outputs, corruption).flatten(0, 1)).view_as(corruption.level_NL)
+
+    def target(self, outputs: Outputs, corruption: Corruption) -> Tensor:
+        """What should have been predicted, `[N, L, ...]`."""
+        noise_NL = corruption.noise_NL
+        clean = outputs.latent_N[:, None].expand_as(noise_NL).flatten(0, 1)
+        target = self.denoiser.schedule.target(clean, noise_NL.flatten(0, 1), corruption.level_NL.flatten())
+        return target.view_as(noise_NL)
+
+    # -- predictions ----------------------------------------------------------------------------------------------
+
+    def _predict(self, state: State) -> Tensor:
+        """The guided prediction at a state, made once."""
+        weight = state.sampling.guidance
+        if weight not in state.predicted:
+            time = torch.as_tensor(state.grid.time_S[state.step], device=self.denoiser.device)
+            time_R = time.expand(len(state))
+            parts = [
+                predict(
+                    self.denoiser,
+                    state.latent_R[part],
+                    time_R[part],
+                    rows(state.condition, part),
+                    state.negative and rows(state.negative, part),
+                    weight,
+                    detach=state.sampling.detach_negative,
+                )
+                for part in torch.arange(len(state), device=self.denoiser.device).split(self._most)
+            ]
+            state.predicted[weight] = torch.cat(parts)
+        return state.predicted[weight]
+
+    def _guided(
+        self,
+        x: Tensor,
+        time: Tensor,
+        prompts: Sequence[Prompt],
+        weight: float,
+        cache: MutableMapping[Any, Any],
+        detach: bool,
+    ) -> Tensor:
+        distinct = list(dict.fromkeys(prompts))
+        number = {prompt: p for p, prompt in enumerate(distinct)}
+        conditions = self._conditions(distinct, cache, weight)
+        index = torch.tensor([number[prompt] for prompt in prompts])
+        return predict(self.denoiser, x, time, *_of_rows(self.denoiser, conditions, index), weight, detach=detach)
+
+    def _conditions(
+        self, prompts: Sequence[Prompt], cache: MutableMapping[Any, Any], weight: float
+    ) -> list[tuple[Condition, Condition | None]]:
+        """Each prompt encoded, once a batch; with what guidance leads away from, where there is guidance."""
+        guided = weight != 1 and not self.denoiser.embeds_guidance
+        with torch.no_grad():
+            if new := [prompt for prompt in prompts if ("condition", prompt) not in cache]:
+                for prompt, condition in zip(new, self.denoiser.encode(new)):
+                    cache["condition", prompt] = condition
+            if guided and (new := [prompt for prompt in prompts if ("negative", prompt) not in cache]):
+                for prompt, condition in zip(new, self.denoiser.negative(new)):
+                    cache["negative", prompt] = condition
+        return [(cache["condition", p], cache["negative", p] if guided else None) for p in prompts]
+
+    def _parts(self, latent_N: Tensor) -> Sequence[Tensor]:
+        return latent_N.split(self._most)
+
+    # -- references, weights --------------------------------------------------------------------------------------
+
+    def reference(self, name: str) -> AbstractContextManager[None]:
+        """Inside, the policy acts and scores as its named copy, without gradient."""
+        return self.references.use(name)
+
+    def keep_reference(self, name: str) -> None:
+        self.references.keep(name)
+
+    def update_reference(self, name: str, decay: float = 0.0) -> None:
+        self.references.update(name, decay)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What trains, and the named copies: one flat dictionary of tensors."""
+        return self.references.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        self.references.load_state_dict(state)
+
+    def save(self, folder: Path | str) -> None:
+        """Weights as safetensors, with all that loading needs to find them again."""
+        self.denoiser.save(Path(folder))
+
+
+def _names(prompts: Sequence[Prompt], copies: int, seed: int) -> tuple[list[str], list[str]]:
+    """What each path's noise is drawn by, and what the first latent is where a prompt's paths share it."""
+    times: Counter[str] = Counter()
+    names, shared = [], []
+    for prompt in prompts:
+        own = f"{seed}/{prompt.id or prompt.text}"
+        start = times[own] * copies
+        times[own] += 1
+        names += [f"{own}/{start + copy}" for copy in range(copies)]
+        shared += [own] * copies
+    return names, shared
+
+
+def _of_rows(
+    denoiser: Denoiser, conditions: Sequence[tuple[Condition, Condition | None]], prompt_N: Tensor
+) -> tuple[Condition, Condition | None]:
+    """Conditions of prompts, collated and repeated for rows."""
+    positive = rows(denoiser.collate([condition for condition, _ in conditions]), prompt_N)
+    negatives = [negative for _, negative in conditions if negative is not None]
+    return positive, rows(denoiser.collate(negatives), prompt_N) if negatives else None
+
+
+def _steps(batch: Batch) -> Iterator[tuple[int, int, Any]]:
+    """Every denoising step of the rows: its row, its place in it, and itself."""
+    for n, row in enumerate(batch.rows):
+        turns = batch.rollouts[row.rollout].turns
+        for t, number in enumerate(row.turns):
+            yield n, t, turns[number]
