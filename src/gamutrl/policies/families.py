@@ -161,7 +161,7 @@ class Backbone:
         layers = set(getattr(self.text_config, "layer_types", None) or ["full_attention"])
         if layers - {"full_attention", "sliding_attention"}:
             return f"its layers are of the kind {', '.join(sorted(layers))}"
-        if not getattr(self.model, "_supports_attention_backend", False):
+        if not any(getattr(part, "_supports_attention_backend", False) for part in (self.model, self.language)):
             return "its attention can't be replaced"
         for name in ("final_logit_softcapping", "attn_logit_softcapping"):
             if getattr(self.text_config, name, None) is not None:

@@ -58,11 +58,16 @@ class Rows:
             if t > begin:
                 rest.append(self._observation(turns[t - 1], turns[t]))
                 place += len(rest[-1])
+            said, action_T = self._said(turns[t])
             if t in row.turns:
-                actions.append(torch.arange(place, place + len(turns[t])))
-            rest.append(self.segments.text(turns[t].tokens_T))
-            place += len(turns[t])
+                actions.append(place + action_T)
+            rest.append(said)
+            place += len(said)
         return Continuation(prompt, rest, torch.cat(actions))
+
+    def _said(self, turn: Turn) -> tuple[Segment, Tensor]:
+        """A turn as it stands in the context, and where in it its actions are."""
+        return self.segments.text(turn.tokens_T), torch.arange(len(turn))
 
     def _prompt(self, p: int, turn: Turn) -> Segment:
         """A prompt that several rollouts share is one segment, so it is packed once."""
