@@ -54,6 +54,10 @@ class Denoiser(Protocol):
         """What was decoded as rollouts' outputs: PIL images, lists of them, points."""
         ...
 
+    def carry(self, decoded_N: Tensor) -> list[Any]:
+        """What was decoded as outputs that a gradient flows through, for rewards to score: tensors."""
+        return list(decoded_N.unbind())
+
     def latents(self, outputs: Sequence[Any]) -> Tensor:
         """The inverse of `decode` and `show`, as far as there is one: data to train on."""
         ...

@@ -209,8 +209,13 @@ class FlowPolicy:
         with torch.no_grad():
             return [shown for part in self._parts(latent_N) for shown in self.denoiser.show(self.denoiser.decode(part))]
 
-    def demonstrated(self, prompts: Sequence[Prompt], texts: Sequence[str]) -> Batch:
-        raise TypeError("A flow policy says no text: it learns from pictures, by `outputs_of`, `corrupt` and `score`.")
+    @torch.no_grad()
+    def demonstrated(self, prompts: Sequence[Prompt], outputs: Sequence[Any]) -> Batch:
+        """One rollout a prompt that ended in the given picture (or point); nothing was sampled, so a row has no steps."""
+        latent_R = self.denoiser.latents(outputs).to(self.denoiser.device)
+        rollouts = [Rollout(p, [], output=o, info={"latent": x}) for p, o, x in zip(prompts, outputs, latent_R)]
+        rows = [Row(r, range(0)) for r in range(len(rollouts))]
+        return Batch.of(prompts, rollouts, range(len(rollouts)), rows=rows)
 
     # -- scoring steps --------------------------------------------------------------------------------------------
 
