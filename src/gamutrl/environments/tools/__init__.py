@@ -1,0 +1,1 @@
+"""Tools that an environment lends to the model: `(desk, arguments) -> what comes back`, or a refusal in words."""
