@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from gamutrl.policies.flow import FlowPolicy
     from gamutrl.policies.text import TextPolicy
+
+
+def place_of(name: str) -> str:
+    """A model's folder or hub id; a packaged model's name wins over a folder of that name.
+
+    Raises ValueError for a name that can be neither, before the hub is asked.
+    """
+    from gamutrl import zoo
+
+    if name in zoo.available():
+        return str(zoo.path(name))
+    if "/" not in name and not Path(name).is_dir():
+        packaged = ", ".join(zoo.available()) or "none; `gamut zoo build vlm-tiny` makes one"
+        raise ValueError(
+            f"There is no model {name!r}: it is no packaged model (there are: {packaged}) and no folder; "
+            "a model of the hub is named owner/name."
+        )
+    return name
 
 
 @dataclass(frozen=True)
@@ -40,21 +60,8 @@ class TextModel:
 
     @property
     def place(self) -> str:
-        """Its folder or hub id; a packaged model's name wins over a folder of that name.
-
-        Raises ValueError for a name that can be neither, before the hub is asked.
-        """
-        from gamutrl import zoo
-
-        if self.name in zoo.available():
-            return str(zoo.path(self.name))
-        if "/" not in self.name and not Path(self.name).is_dir():
-            packaged = ", ".join(zoo.available()) or "none; `gamut zoo build vlm-tiny` makes one"
-            raise ValueError(
-                f"There is no model {self.name!r}: it is no packaged model (there are: {packaged}) and no folder; "
-                "a model of the hub is named owner/name."
-            )
-        return self.name
+        """Its folder or hub id (`place_of`)."""
+        return place_of(self.name)
 
     def load(self) -> TextPolicy:
         """The policy, ready to act and to train."""
@@ -69,4 +76,45 @@ class TextModel:
             max_prompt_tokens=self.max_prompt_tokens,
             on_long_prompt=self.on_long_prompt,
             gradient_checkpointing=self.gradient_checkpointing,
+        )
+
+
+@dataclass(frozen=True)
+class FlowModel:
+    """Any denoiser: one of the zoo (`blobs-flow`), or a diffusers pipeline as a folder or a hub id.
+
+    lora: train an adapter on the denoiser (its reference is the adapter switched off); None trains the weights
+    themselves. dtype, device: "auto" takes what the machine is good at.
+    """
+
+    name: str = "blobs-flow"
+    lora: Lora | None = None
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: str = "auto"
+    gradient_checkpointing: bool = False
+
+    @property
+    def place(self) -> str:
+        """Its folder or hub id (`place_of`)."""
+        return place_of(self.name)
+
+    def load(self) -> FlowPolicy:
+        """The policy, ready to act and to train."""
+        from gamutrl.policies.flow import FlowPolicy
+
+        config = Path(self.place) / "config.json"
+        if config.is_file() and json.loads(config.read_text("utf-8")).get("model_type") == "blobs":
+            from gamutrl.zoo.blobs import BlobDenoiser
+
+            return FlowPolicy(BlobDenoiser.load(self.place, "cpu" if self.device == "auto" else self.device))
+        from gamutrl.policies.flow.pipelines import load_pipeline
+
+        return FlowPolicy(
+            load_pipeline(
+                self.place,
+                lora=self.lora,
+                dtype=self.dtype,
+                device=self.device,
+                gradient_checkpointing=self.gradient_checkpointing,
+            )
         )

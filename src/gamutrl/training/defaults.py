@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
-from gamutrl.core import Batch, Context, Prompt, Sampling
+from gamutrl.core import Batch, Context, Prompt
 from gamutrl.functional.advantages import group_normalize
 from gamutrl.functional.divergences import Estimator, kl_estimate
 from gamutrl.functional.objectives import clipped_surrogate
@@ -96,7 +96,7 @@ def old_and_reference(stage: RL, batch: Batch, context: Context) -> Batch:
     return batch
 
 
-def sampled_log_probs(batch: Batch, policy: Policy, sampling: Sampling) -> Tensor:
+def sampled_log_probs(batch: Batch, policy: Policy, sampling: Any) -> Tensor:
     """The log-probabilities under which a batch was sampled, `[N, T]`, by the policy as it still is.
 
     What sampling recorded, where guidance and the policy's own path make that exact and no environment edited a turn;
@@ -162,6 +162,11 @@ class KL:
     @property
     def in_reward(self) -> bool:
         return self.applies and self.where == "reward"
+
+    @property
+    def statistics(self) -> Mapping[str, Any]:
+        """What it needs of the policy beside log-probabilities, by name: nothing."""
+        return {}
 
     @property
     def column(self) -> str:

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from gamutrl.core import Batch, Context, Prompt, Sampling, Source
 from gamutrl.environments import Environment, SingleTurn
-from gamutrl.policies.base import Policy, Statistic
+from gamutrl.policies.base import Policy
+from gamutrl.policies.flow.sampling import FlowSampling
 from gamutrl.rewards.base import Reward
 from gamutrl.rewards.table import RewardError, score, weighted_sum
 from gamutrl.training.defaults import (
@@ -29,6 +30,7 @@ from gamutrl.training.defaults import (
     old_and_reference,
     sample_groups,
 )
+from gamutrl.training.flow import GaussianKL
 from gamutrl.training.optimizer import AdamW
 from gamutrl.training.samples import describe_group
 from gamutrl.training.schedule import Number, at
@@ -55,9 +57,9 @@ class RL:
     batch, context) -> batch`, without gradient: old and reference log-probabilities, drawn corruptions. likelihood:
     `(policy, batch) -> value_NT…`, what the objective is given (None: the log-probabilities of the rollouts' own
     actions; see `training.forward` for others). objective: `(logp_NT, batch, context) -> loss_NT`, terms that `weights`
-    adds up. kl: a penalty against a named reference, in the loss or in the reward. statistics: full-vocabulary
-    statistics, by name; the objective finds them on its batch as `<name>_NT`. after_update: hooks after each step.
-    references: named copies of the policy and how they follow it.
+    adds up. kl: a penalty against a named reference, in the loss or in the reward. statistics: of each action's
+    distribution (full-vocabulary ones, means of denoising steps), by name; the objective finds them on its batch as
+    `<name>_NT`. after_update: hooks after each step. references: named copies of the policy and how they follow it.
 
     updates_per_batch: how often a batch is used; minibatches: into how many parts (of whole groups) it is split each
     time; rows_per_forward: the most rows in one forward pass (0: a minibatch in one; groups are never split).
@@ -71,7 +73,7 @@ class RL:
     prompts_per_step: int = 8
     group_size: int = 8
     environment: Environment = SingleTurn()
-    sampling: Sampling = Sampling()
+    sampling: Sampling | FlowSampling = Sampling()
     rollout: RolloutFn = sample_groups
     combine: CombineFn = weighted_sum
     advantage: AdvantageFn = GroupAdvantage()
@@ -80,9 +82,9 @@ class RL:
     likelihood: LikelihoodFn | None = None
     objective: ObjectiveFn = ClippedSurrogate()
     weights: ActionWeights = ActionWeights()
-    kl: KL | None = KL()
+    kl: KL | GaussianKL | None = KL()
     entropy_bonus: Number = 0.0
-    statistics: tuple[tuple[str, Statistic], ...] = ()
+    statistics: tuple[tuple[str, Callable[..., Tensor]], ...] = ()
     references: tuple[Reference, ...] = ()
     after_update: tuple[UpdateHook, ...] = ()
     optimizer: AdamW = AdamW()
@@ -198,6 +200,8 @@ class RL:
             return self.objective(self.likelihood(policy, batch), batch, context), {}
         bonus = at(self.entropy_bonus, context.progress)
         statistics = dict(self.statistics)
+        if self.kl is not None and self.kl.applies:
+            statistics |= self.kl.statistics
         if bonus:
             from gamutrl.policies.scoring import entropy
 

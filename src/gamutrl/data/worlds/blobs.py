@@ -187,6 +187,18 @@ class Space:
         return Image.fromarray(canvas)
 
 
+@dataclass(frozen=True, eq=False)
+class Blob:
+    """One sample as a rollout's output: its values `[D]` (with a gradient, where it was made with one)."""
+
+    space: str
+    values_D: Tensor
+
+    def picture(self, prompt: Prompt | None = None) -> Image.Image:
+        """How it is shown; a point among the modes of what was asked for."""
+        return space(self.space).picture(self.values_D, None if prompt is None else prompt.columns.get("class"))
+
+
 @cache
 def space(name: str) -> Space:
     """The space of a name. Raises ValueError for another than "points" and "pictures"."""
