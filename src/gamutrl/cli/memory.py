@@ -36,9 +36,9 @@ def skeleton(model: TextModel) -> Any:
     from gamutrl.policies import loading
 
     config = AutoConfig.from_pretrained(model.place)
-    device = loading._device(model.device)
+    device = loading.pick_device(model.device)
     with torch.device("meta"):
-        module: Any = AutoModelForImageTextToText.from_config(config, dtype=loading._dtype(model.dtype, device))
+        module: Any = AutoModelForImageTextToText.from_config(config, dtype=loading.pick_dtype(model.dtype, device))
         return module if model.lora is None else loading._adapted(module, model.lora)
 
 
@@ -88,4 +88,4 @@ def estimate(model: TextModel, module: Any, stage: Any, prompt_tokens: int) -> E
     parts["logits, in chunks"] = float(SCORING_CHUNK_BYTES)
     parts["cache while sampling"] = float(2 * layers * key_heads * head * size * prompts * group_tokens)
     dtype = str(next(inner.parameters()).dtype).removeprefix("torch.")
-    return Estimate(parts, parameters, trained, dtype, str(loading._device(model.device)))
+    return Estimate(parts, parameters, trained, dtype, str(loading.pick_device(model.device)))

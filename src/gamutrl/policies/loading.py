@@ -30,8 +30,8 @@ def load(
     name = str(name_or_path)
     adapter = Path(name) / "adapter_config.json"
     base = json.loads(adapter.read_text())["base_model_name_or_path"] if adapter.is_file() else name
-    place = _device(device)
-    kind = _dtype(dtype, place)
+    place = pick_device(device)
+    kind = pick_dtype(dtype, place)
     try:
         config = AutoConfig.from_pretrained(base)
         model = AutoModelForImageTextToText.from_pretrained(base, dtype=kind, config=config)
@@ -85,7 +85,8 @@ def _adapted(model: PreTrainedModel, lora: Lora) -> nn.Module:
     return get_peft_model(model, config)
 
 
-def _device(device: str | torch.device) -> torch.device:
+def pick_device(device: str | torch.device) -> torch.device:
+    """The named device; "auto": the accelerator if there is one."""
     if device != "auto":
         return torch.device(device)
     return (torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None) or torch.device(
@@ -93,7 +94,8 @@ def _device(device: str | torch.device) -> torch.device:
     )
 
 
-def _dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
+def pick_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
+    """The named dtype; "auto": float32 on a CPU, bfloat16 on an accelerator that computes in it."""
     if isinstance(dtype, torch.dtype):
         return dtype
     if dtype != "auto":

@@ -66,6 +66,10 @@ class Denoiser(Protocol):
         """Conditions of single prompts as rows."""
         return {name: torch.stack([condition[name] for condition in conditions]) for name in conditions[0]}
 
+    def join(self, conditions: Sequence[Condition]) -> Condition:
+        """Conditions of rows, one after the other."""
+        return {name: torch.cat([condition[name] for condition in conditions]) for name in conditions[0]}
+
     def guide(self, conditional: Tensor, unconditional: Tensor, weight: float) -> Tensor:
         """Classifier-free guidance of predictions."""
         return guide(conditional, unconditional, weight)
@@ -86,17 +90,16 @@ def predict(
     detach: bool = True,
 ) -> Tensor:
     """The guided prediction: both halves in one pass, or the negative one apart where no gradient may go through it."""
+    time_N = time_N.float()
     if denoiser.embeds_guidance:
-        return denoiser.predict(
-            x_N, time_N, {**condition, "guidance": torch.full_like(time_N, weight, dtype=x_N.dtype)}
-        )
+        return denoiser.predict(x_N, time_N, {**condition, "guidance": torch.full_like(time_N, weight)})
     if weight == 1 or negative is None:
         return denoiser.predict(x_N, time_N, condition)
     if detach and torch.is_grad_enabled():
         with torch.no_grad():
             unconditional = denoiser.predict(x_N, time_N, negative)
         return denoiser.guide(denoiser.predict(x_N, time_N, condition), unconditional, weight)
-    both = {name: torch.cat([condition[name], negative[name]]) for name in condition}
+    both = denoiser.join([condition, negative])
     predicted = denoiser.predict(torch.cat([x_N, x_N]), torch.cat([time_N, time_N]), both)
     return denoiser.guide(*predicted.chunk(2), weight)
 

@@ -193,15 +193,17 @@ class FlowPolicy:
     ) -> Batch:
         """Rollouts of steps as a batch, by default a row a rollout (a tree's rows are its edges, for example)."""
         batch = Batch.of(prompts, rollouts, prompt_R, group_R, rows, cache)
-        mask_NT = batch.mask_NT.clone()
-        about_NTX = torch.zeros(*mask_NT.shape, 3)
+        places, about = [], []
         for n, t, step in _steps(batch):
-            about_NTX[n, t] = torch.tensor((step.level, step.level_next, step.std))
-            mask_NT[n, t] = step.std > 0 and step.sampling.trains(step.step)
-        batch = replace(batch, mask_NT=mask_NT)
-        if rollouts and rollouts[0].turns:
-            batch.info["sampling"] = rollouts[0].turns[0].sampling  # type: ignore[attr-defined]
-        level_NT, level_next_NT, std_NT = about_NTX.unbind(-1)
+            places.append((n, t))
+            trained = step.std > 0 and step.sampling.trains(step.step)
+            about.append((step.level, step.level_next, step.std, float(trained)))
+        about_NTX = torch.zeros(*batch.mask_NT.shape, 4)
+        if places:
+            about_NTX.index_put_(tuple(torch.tensor(places).unbind(1)), torch.tensor(about))
+            batch.info["sampling"] = step.sampling
+        level_NT, level_next_NT, std_NT, mask_NT = about_NTX.unbind(-1)
+        batch = replace(batch, mask_NT=mask_NT.bool())
         return batch.with_(level_NT=level_NT, level_next_NT=level_next_NT, std_NT=std_NT)
 
     def show(self, latent_N: Tensor) -> list[Any]:
@@ -211,7 +213,7 @@ class FlowPolicy:
 
     @torch.no_grad()
     def demonstrated(self, prompts: Sequence[Prompt], outputs: Sequence[Any]) -> Batch:
-        """One rollout a prompt that ended in the given picture (or point); nothing was sampled, so a row has no steps."""
+        """One rollout a prompt that ended in the given picture (or point); nothing was sampled, so it has no steps."""
         latent_R = self.denoiser.latents(outputs).to(self.denoiser.device)
         rollouts = [Rollout(p, [], output=o, info={"latent": x}) for p, o, x in zip(prompts, outputs, latent_R)]
         rows = [Row(r, range(0)) for r in range(len(rollouts))]
@@ -234,17 +236,18 @@ class FlowPolicy:
         With `statistics` (`step_mean`, `prediction`), the pair of it and `{name: value_NT}`, `[N, T, ...]`.
         """
         device = self.denoiser.device
-        mask_NT = batch.mask_NT.cpu()
-        wanted = [(n, t, step) for n, t, step in _steps(batch) if mask_NT[n, t]]
+        mask = batch.mask_NT.tolist()
+        wanted = [(n, t, step) for n, t, step in _steps(batch) if mask[n][t]]
         unique = {id(step): (step, batch.rollouts[batch.rows[n].rollout].prompt) for n, _, step in wanted}
         place = {key: m for m, key in enumerate(unique)}
         source = torch.tensor([place[id(step)] for *_, step in wanted], dtype=torch.long, device=device)
         where = torch.tensor([(n, t) for n, t, _ in wanted], dtype=torch.long, device=device).reshape(-1, 2).unbind(1)
         found: dict[str, list[Tensor]] = {"": [], **{name: [] for name in statistics or {}}}
         order: list[int] = []
-        for part in self._forwards([step for step, _ in unique.values()]):
+        asked = list(unique.values())
+        for part in self._forwards([step for step, _ in asked]):
             order += part
-            steps, prompts = zip(*[list(unique.values())[m] for m in part])
+            steps, prompts = zip(*[asked[m] for m in part])
             taken, predicted, following = self._replay(steps, prompts, batch.cache)
             found[""].append(gaussian_logp(following, taken.mean, taken.std, steps[0].sampling.form))
             for name, statistic in (statistics or {}).items():
@@ -275,7 +278,7 @@ class FlowPolicy:
         for m, step in enumerate(steps):
             alike.setdefault((step.sampling, step.eta), []).append(m)
         for numbers in alike.values():
-            yield from (list(part) for part in torch.tensor(numbers).split(self._most))
+            yield from (numbers[start : start + self._most] for start in range(0, len(numbers), self._most))
 
     @property
     def _most(self) -> int:
