@@ -14,9 +14,14 @@ from gamutrl.data.selectors import as_text, selector, split_top
 Value = Callable[[Mapping[str, Any]], Any]
 """A row to what a mapping asks of it."""
 
+CAPTIONS = ("caption", "captions", "text")
+"""A prompt of such a name describes the picture beside it."""
+
+_NUMBERED = ("image_0", "jpg_0", "image_a", "image_1st")
 _KNOWN = {
     "prompt": (
         "messages", "conversations", "conversation", "prompt", "problem", "question", "query", "instruction",
+        *CAPTIONS,
     ),
     "image": ("image", "images", "img", "image_path", "image_paths", "image_file"),
     "video": ("video", "videos", "video_path", "frames", "clip"),
@@ -25,6 +30,10 @@ _KNOWN = {
         "answer", "answers", "solution", "ground_truth", "ground_truths", "gt", "label", "target", "final_answer",
     ),
     "completion": ("completion", "demonstration", "response", "output"),
+    "target": (),
+    "chosen": ("chosen", "chosen_image", *_NUMBERED),
+    "rejected": ("rejected", "rejected_image", "image_1", "jpg_1", "image_b", "image_2nd"),
+    "preferred": ("preferred", "preference", "label_1"),
 }  # fmt: skip
 """The names people give to each part, in the order they are looked for."""
 
@@ -39,8 +48,10 @@ class Columns:
     say where each medium goes; without them media come first.
 
     `answer` keeps its type (`as_text` says how a value reads where text is wanted). `completion` is a demonstrated
-    assistant text, for supervised stages. `extra` are columns of the caller's own, for rewards: pairs of a name and
-    what it is made of.
+    assistant text, for supervised stages. `target` is a picture that the prompt describes: what a picture is captioned
+    with (a prompt called caption or text) asks for it. `chosen` and `rejected` are two pictures, or texts, of which the
+    first is liked better; `preferred` says for each row which is, in the order they are named: 0, 1, or 0.5 for a tie.
+    `extra` are columns of the caller's own, for rewards: pairs of a name and what it is made of.
     """
 
     prompt: str = ""
@@ -50,6 +61,10 @@ class Columns:
     answer: str = ""
     system: str = ""
     completion: str = ""
+    target: str = ""
+    chosen: str = ""
+    rejected: str = ""
+    preferred: str = ""
     extra: tuple[tuple[str, str], ...] = ()
 
     @classmethod
@@ -79,6 +94,7 @@ class Columns:
                 found[part] = ""
             elif not getattr(self, part):
                 found[part] = next((folded[name] for name in names if name in folded), "")
+        self._pairs_and_targets(found, folded)
         if not self.answer and not found.get("answer") and "reward_model" in folded:
             found["answer"] = f"{folded['reward_model']}.ground_truth"
         columns = replace(self, **found)
@@ -91,6 +107,18 @@ class Columns:
             if name not in present:
                 raise missing_column(name, present)
         return columns
+
+    def _pairs_and_targets(self, found: dict[str, Any], folded: Mapping[str, str]) -> None:
+        """What follows for pictures: a captioned one is a target, and numbered ones are a pair only with a verdict."""
+        if found.get("chosen", "").lower() in _NUMBERED and not (self.preferred or found.get("preferred")):
+            found["preferred"] = folded.get("label", "")
+        given = {part: found.get(part) or getattr(self, part) for part in ("chosen", "rejected", "preferred")}
+        numbered = given["chosen"].lower() in _NUMBERED and not self.chosen
+        if not (given["chosen"] and given["rejected"]) or (numbered and not given["preferred"]):
+            found |= {part: "" for part in given if not getattr(self, part)}
+        captioned = not self.prompt and found.get("prompt", "").lower() in CAPTIONS
+        if captioned and not self.image and not self.target and found.get("image"):
+            found |= {"target": found["image"], "image": ""}
 
     def roles(self, present: Collection[str]) -> dict[str, list[str]]:
         """The columns that the mapping reads, each with the parts it serves."""

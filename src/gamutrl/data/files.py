@@ -25,6 +25,9 @@ from gamutrl.data.problems import BadRow, DataError
 from gamutrl.data.tables import ArrowTable, JsonLines, ListTable, Table
 
 SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".arrow")
+TEXT = ".txt"
+"""Prompts, one a line; in a folder they count as data only where nothing else does, for READMEs are texts too."""
+
 SPLITS = {
     "train": ("train", "training"),
     "test": ("test", "testing", "validation", "valid", "val", "dev", "eval"),
@@ -40,8 +43,9 @@ Splits = dict[str, list[Table]]
 def open_tables(path: str, subset: str = "") -> Splits:
     """Tables by the split names found on disk; {"": tables} where there are none.
 
-    `path` is a file (parquet, JSON Lines, JSON, CSV, Arrow), a folder of them, a folder that `datasets.save_to_disk`
-    wrote, a folder of pictures, or the id of a data set on the Hugging Face hub (`subset`: its configuration).
+    `path` is a file (parquet, JSON Lines, JSON, CSV, Arrow, a text of one prompt a line), a folder of them, a folder
+    that `datasets.save_to_disk` wrote, a folder of pictures (with captions beside them, or in folders named by class),
+    or the id of a data set on the Hugging Face hub (`subset`: its configuration).
     """
     place = Path(path).expanduser()
     if place.is_file():
@@ -59,9 +63,9 @@ def open_file(path: Path, file: str = "", many: bool = False) -> Table:
     Raises `DataError` for a kind that is not read, an empty file, or one that is damaged.
     """
     kind = path.suffix.lower()
-    if kind not in SUFFIXES:
+    if kind not in (*SUFFIXES, TEXT):
         raise DataError(
-            f"{path.name}: files of this kind are not read; give one of {', '.join(SUFFIXES)}, or a folder."
+            f"{path.name}: files of this kind are not read; give one of {', '.join((*SUFFIXES, TEXT))}, or a folder."
         )
     if path.stat().st_size == 0:
         raise DataError(f"{path.name} is empty.")
@@ -72,6 +76,8 @@ def open_file(path: Path, file: str = "", many: bool = False) -> Table:
         if kind == ".arrow":
             table = _mapped(path)
             return ArrowTable(lambda: table, table.schema, file, path.parent)
+        if kind == TEXT:
+            return ListTable(_lines(path), file, path.parent)
         if kind in (".csv", ".tsv"):
             return ListTable(_csv(path, "\t" if kind == ".tsv" else ","), file, path.parent)
         return JsonLines(path, file) if kind != ".json" or _is_json_lines(path) else _json(path, file)
@@ -95,7 +101,12 @@ def _open_folder(folder: Path) -> Splits:
     ]
     if pictures:
         return _pictures(folder, natural(pictures))
-    raise DataError(f"The folder {folder} holds no data: no {', '.join(SUFFIXES)} file and no picture.")
+    texts = [file for file in folder.rglob(f"*{TEXT}") if not _hidden(file, folder)]
+    if texts:
+        return _split_by_name(
+            folder, [(file, open_file(file, str(file.relative_to(folder)))) for file in natural(texts)]
+        )
+    raise DataError(f"The folder {folder} holds no data: no {', '.join((*SUFFIXES, TEXT))} file and no picture.")
 
 
 def open_captions(path: Path, folder: Path) -> Table:
@@ -109,13 +120,17 @@ def open_captions(path: Path, folder: Path) -> Table:
 
 
 def _pictures(folder: Path, files: Sequence[Path]) -> Splits:
-    """Pictures in folders named by class, below folders named by split where there are such."""
+    """Pictures in folders named by class, below folders named by split where there are such; `a.png` has its caption in
+    `a.txt`, if that is there."""
     splits: dict[str, list[dict[str, Any] | BadRow]] = {}
     for file in files:
         above = file.relative_to(folder).parts[:-1]
         split = above[0] if above and _split_of(above[0]) else ""
         classes = above[1:] if split else above
         row: dict[str, Any] = {"image": str(file.relative_to(folder))}
+        caption = file.with_suffix(TEXT)
+        if caption.is_file():
+            row["caption"] = caption.read_text(encoding="utf-8-sig", errors="replace").strip()
         splits.setdefault(split, []).append({**row, "label": classes[-1]} if classes else row)
     return {name: [ListTable(rows, f"{folder.name}/{name}".rstrip("/"), folder)] for name, rows in splits.items()}
 
@@ -182,6 +197,18 @@ def _mapped(path: Path) -> pa.Table:
     except pa.ArrowInvalid:
         source.seek(0)
         return pa.ipc.open_stream(source).read_all()
+
+
+def _lines(path: Path) -> list[dict[str, Any] | BadRow]:
+    """Every line that is not blank, as a prompt."""
+    rows: list[dict[str, Any] | BadRow] = []
+    for number, line in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines(), start=1):
+        try:
+            if text := line.decode("utf-8").strip():
+                rows.append({"prompt": text})
+        except UnicodeDecodeError:
+            rows.append(BadRow(f"line {number} is not UTF-8."))
+    return rows
 
 
 def _csv(path: Path, separator: str) -> list[dict[str, Any] | BadRow]:

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 import gamutrl
-from gamutrl.data.files import SUFFIXES
+from gamutrl.data.files import SUFFIXES, TEXT
 from gamutrl.data.rows import FileRows
 from gamutrl.data.sources import WorldRows
 
@@ -61,7 +61,9 @@ def _files(path: str) -> Any:
     for file in sorted(file for file in place.rglob("*") if file.is_file()):
         state = file.stat()
         name = str(file.relative_to(place))
-        found.append([name, _digest(file, state.st_mtime_ns) if file.suffix.lower() in SUFFIXES else state.st_size])
+        found.append(
+            [name, _digest(file, state.st_mtime_ns) if file.suffix.lower() in (*SUFFIXES, TEXT) else state.st_size]
+        )
     return found
 
 

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from gamutrl.core import Message, Part, Prompt, text
+from gamutrl.data.asked import Asked
 from gamutrl.data.columns import LITERAL, Columns, value_of
-from gamutrl.data.media import MediaOptions, decode_image, located
+from gamutrl.data.media import IMAGE_SUFFIXES, MediaOptions, decode_image, located
 from gamutrl.data.problems import BadRow
 from gamutrl.data.selectors import as_text
 from gamutrl.data.video import decode_audio, decode_video
@@ -25,6 +26,9 @@ Reader = Callable[[Mapping[str, Any]], Prompt]
 """A raw row to a prompt whose media are not yet opened. Raises `BadRow`."""
 
 _MEDIA = ("image", "video", "audio")
+_PICTURES = ("target", "chosen", "rejected")
+"""Parts that are pictures beside the prompt, in its columns."""
+
 _MARKER = re.compile(r"<(image|video|audio)>")
 _ROLES = {
     "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "model": "assistant",
@@ -37,8 +41,9 @@ def reader(columns: Columns, present: Collection[str], heavy: Collection[str] = 
     """Compile a mapping for data with these columns.
 
     A conversation that ends with the assistant is asked up to there; what the assistant said is the `completion`
-    column, and the answer where no column holds one. `Prompt.columns` has the row's other columns, the `extra` ones and
-    the completion; columns of bytes (`heavy`) are left out, because rewards and logs have no use for them.
+    column, and the answer where no column holds one. `Prompt.columns` has the row's other columns, the `extra` ones,
+    the completion, and `target`, `chosen`, `rejected` (pictures or texts, in that order of liking; `tie` where neither
+    is); columns of bytes (`heavy`) are left out, because rewards and logs have no use for them.
     """
     columns = columns.resolved(present)
     parts = {name: value_of(value, present, literal=name in LITERAL) for name, value in columns.parts().items()}
@@ -48,7 +53,7 @@ def reader(columns: Columns, present: Collection[str], heavy: Collection[str] = 
         for kind in _MEDIA
         if getattr(columns, kind)
     }
-    named = {column for kind in _MEDIA for column in getattr(columns, kind).split("+")}
+    named = {column for kind in (*_MEDIA, *_PICTURES) for column in getattr(columns, kind).split("+")}
     hidden = ({column.strip() for column in named} & set(present)) | set(heavy)
 
     def read(row: Mapping[str, Any]) -> Prompt:
@@ -68,6 +73,10 @@ def reader(columns: Columns, present: Collection[str], heavy: Collection[str] = 
         elif messages[-1][0] == "assistant" and len(messages) > 1:
             values["completion"] = _plain(messages[-1][1])
             messages = messages[:-1]
+        values |= {name: _pictured(name, parts[name](row)) for name in _PICTURES if name in parts}
+        if "preferred" in parts:
+            values |= _ordered(values, parts["preferred"](row))
+        _check_asked(values)
         if not any(role in ("user", "tool") for role, _ in messages):
             raise BadRow("nobody asks in the conversation: it has no user message.")
         answer = parts["answer"](row) if "answer" in parts else values.get("completion")
@@ -78,12 +87,16 @@ def reader(columns: Columns, present: Collection[str], heavy: Collection[str] = 
 
 def decode(prompt: Prompt, root: Path, options: MediaOptions) -> Prompt:
     """The prompt with its media opened. Raises `BadRow` naming the medium that cannot be."""
-    return _over_media(prompt, lambda part: _opened(part, root, options))
+    columns = {
+        name: _opened(value, root, options).value if isinstance(value, Part) else value
+        for name, value in prompt.columns.items()
+    }
+    return _over_media(replace(prompt, columns=columns), lambda part: _opened(part, root, options))
 
 
 def check_media(prompt: Prompt, root: Path, options: MediaOptions) -> None:
     """What can be said of media before they are opened: files are there, http is allowed. Raises `BadRow`."""
-    for part in prompt.media:
+    for part in (*prompt.media, *(value for value in prompt.columns.values() if isinstance(value, Part))):
         for value in part.value if isinstance(part.value, list | tuple) else (part.value,):
             if isinstance(value, Mapping):
                 value = value.get("path") if not value.get("bytes") and not value.get("array") else None
@@ -150,6 +163,40 @@ def _is_numbers(value: Any) -> bool:
     while isinstance(value, list) and value:
         value = value[0]
     return isinstance(value, int | float)
+
+
+# Pictures beside the prompt, and what it asks of them
+
+
+def _pictured(name: str, value: Any) -> Any:
+    """A picture as a part that is yet to be opened; texts and chats as they are. Raises `BadRow` for nothing."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise BadRow(f"the column of {name!r} is empty.")
+    if isinstance(value, str):
+        named = value.lower().endswith(IMAGE_SUFFIXES) and len(value) < 4096 and "\n" not in value
+        return Part("image", value) if named or value.startswith("data:image/") else value
+    is_text = isinstance(value, list | tuple) and bool(value) and isinstance(value[0], Mapping | str)
+    return value if is_text else Part("image", value)
+
+
+def _ordered(values: Mapping[str, Any], preferred: Any) -> dict[str, Any]:
+    """The chosen and the rejected of a pair, by the number of the better one."""
+    said = str(preferred).strip().lower()
+    number = {"0": 0.0, "0.0": 0.0, "false": 0.0, "1": 1.0, "1.0": 1.0, "true": 1.0, "0.5": 0.5, "tie": 0.5}.get(said)
+    if number is None or "chosen" not in values or "rejected" not in values:
+        raise BadRow(f"which of two is preferred must be 0, 1 or 0.5 (a tie), not {preferred!r}.")
+    pair = [values["chosen"], values["rejected"]]
+    chosen, rejected = pair[::-1] if number == 1 else pair
+    return {"chosen": chosen, "rejected": rejected, "tie": number == 0.5}
+
+
+def _check_asked(values: Mapping[str, Any]) -> None:
+    """What a prompt asks of a picture must fit together, where a row says so in GenEval's columns."""
+    if "objects" in values and not values.keys().isdisjoint(("counts", "colors")):
+        try:
+            Asked.of(values)
+        except ValueError as error:
+            raise BadRow(str(error)) from None
 
 
 # Text and conversations

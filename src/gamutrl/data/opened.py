@@ -194,7 +194,8 @@ class Cache:
             return self._rows[place][0]
 
     def put(self, place: int, prompt: Prompt) -> None:
-        pixels = sum(_pixels(part.value) for part in prompt.media)
+        beside = (value for value in prompt.columns.values() if isinstance(value, Image.Image))
+        pixels = sum(map(_pixels, (*(part.value for part in prompt.media), *beside)))
         with self._lock:
             if pixels > self.limit or place in self._rows:
                 return

@@ -11,26 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gamutrl.data.asked import RELATIONS
 from gamutrl.functional.geometry import as_boxes, box_centers, box_iou
-
-RELATIONS: Mapping[str, str] = {
-    "on the left of": "left",
-    "left of": "left",
-    "on the right of": "right",
-    "right of": "right",
-    "below": "bottom",
-    "under": "bottom",
-    "bottom of": "bottom",
-    "on the bottom of": "bottom",
-    "above": "top",
-    "top of": "top",
-    "on top of": "top",
-    "on the top of": "top",
-    "next to": "near",
-    "near": "near",
-    "on side of": "near",
-}
-"""T2I-CompBench's relations."""
 
 
 def relation_score(
@@ -99,13 +81,18 @@ def shows(
 
 def distinct_count(boxes: Any, score: Any, *, above: float = 0.5) -> int:
     """How many boxes are left when the surer of two that overlap by more than `above` suppresses the other."""
+    return len(distinct_boxes(boxes, score, above=above))
+
+
+def distinct_boxes(boxes: Any, score: Any, *, above: float = 0.5) -> list[int]:
+    """The numbers of the boxes that are left, the surest first, when of two that overlap more the surer suppresses."""
     box_N4 = as_boxes(boxes)
     iou_NN = box_iou(box_N4, box_N4)
     kept: list[int] = []
     for n in torch.as_tensor(score, dtype=torch.float64).argsort(descending=True, stable=True).tolist():
         if not (iou_NN[n, kept] > above).any():
             kept.append(n)
-    return len(kept)
+    return kept
 
 
 def from_center(box_N4: Any) -> Tensor:

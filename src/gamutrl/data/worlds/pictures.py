@@ -1,8 +1,8 @@
 """Prompts for pictures of coloured shapes and handwritten digits, what each asks for in columns, and target pictures.
 
 Columns of a row: `objects`, `counts`, `colors`, `relation` (of the first object to the second) and `cells`, as GenEval
-states them; `facts`, the things of one picture that fits, with boxes as fractions of the canvas; `question`, about such
-a picture, whose answer is the row's. Knobs of all tasks: `grid` (things lie in grid × grid cells) and `unseen` (test
+states them; `facts`, the things of one picture that fits, with boxes as fractions of the canvas; `question`, about any such
+picture, and `question_answer`. Knobs of all tasks: `grid` (things lie in grid × grid cells) and `unseen` (test
 rows about kinds that training never names).
 """
 
@@ -337,10 +337,11 @@ def _row(wish: Wish, grid: int, task: str, row_id: str) -> Prompt:
         **wish.columns,
         "facts": things,
         "question": question,
+        "question_answer": answer,
     }
     if wish.cells:
         columns |= {"boxes": [thing["box"] for thing in things], "labels": [_name(thing) for thing in things]}
-    return Prompt.ask(wish.text, answer=answer, id=row_id, **columns)
+    return Prompt.ask(wish.text, id=row_id, **columns)
 
 
 def _digit_row(rng: random.Random, split: Split, row_id: str) -> Prompt:
@@ -349,7 +350,6 @@ def _digit_row(rng: random.Random, split: Split, row_id: str) -> Prompt:
     columns = {"objects": [digit], "counts": [1], "colors": [None], "relation": None, "cells": None}
     return Prompt.ask(
         f"the digit {digit}",
-        answer=digit,
         id=row_id,
         world="pictures",
         task="digit",
@@ -358,6 +358,7 @@ def _digit_row(rng: random.Random, split: Split, row_id: str) -> Prompt:
         **columns,
         facts=[thing],
         question="Which digit?",
+        question_answer=digit,
     )
 
 
