@@ -251,7 +251,7 @@ def test_a_damaged_picture_stops_the_run_when_its_row_is_drawn(pictures, tmp_pat
 @pytest.mark.parametrize(
     ("name", "body", "reason"),
     [
-        ("a.txt", "x", r"not read; give one of \.parquet"),
+        ("a.doc", "x", r"not read; give one of \.parquet"),
         ("a.jsonl", "", "is empty"),
         ("a.jsonl", "\n\n", "no rows in a.jsonl"),
         ("a.parquet", "nonsense", "cannot be read as parquet"),
