@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from gamutrl.policies.flow import FlowPolicy
@@ -32,11 +33,13 @@ def place_of(name: str) -> str:
 
 @dataclass(frozen=True)
 class Lora:
-    """A low-rank adapter (peft). Without `targets` every linear layer of the language model is adapted."""
+    """A low-rank adapter (peft). Without `targets` every linear layer of the language model is adapted.
+
+    It has no dropout: what is scored and trained must be what was sampled.
+    """
 
     rank: int = 16
     alpha: float = 32.0
-    dropout: float = 0.0
     targets: tuple[str, ...] = ()
 
 
@@ -84,11 +87,16 @@ class FlowModel:
     """Any denoiser: one of the zoo (`blobs-flow`), or a diffusers pipeline as a folder or a hub id.
 
     lora: train an adapter on the denoiser (its reference is the adapter switched off); None trains the weights
-    themselves. dtype, device: "auto" takes what the machine is good at.
+    themselves. height, width: of a pipeline's pictures, in pixels; frames: of its clips; max_text: the most tokens of a
+    prompt (0: the pipeline's own of each). dtype, device: "auto" takes what the machine is good at.
     """
 
     name: str = "blobs-flow"
     lora: Lora | None = None
+    height: int = 0
+    width: int = 0
+    frames: int = 1
+    max_text: int = 0
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     device: str = "auto"
     gradient_checkpointing: bool = False
@@ -116,5 +124,40 @@ class FlowModel:
                 dtype=self.dtype,
                 device=self.device,
                 gradient_checkpointing=self.gradient_checkpointing,
+                height=self.height,
+                width=self.width,
+                frames=self.frames,
+                max_text=self.max_text,
             )
         )
+
+
+KINDS: Mapping[str, type] = {"blobs": FlowModel}
+"""Which models of our own a `model_type` names; every other is taken for one that answers with text."""
+
+
+def model_of(name: str) -> Any:
+    """How to load whatever a name holds, by its files: a diffusers pipeline, or what its `config.json` says it is.
+
+    Raises ValueError for a name that can be no model.
+    """
+    place = place_of(name)
+    if _file_of(place, "model_index.json"):
+        return FlowModel(name)
+    config = _file_of(place, "config.json")
+    kind = json.loads(config.read_text("utf-8")).get("model_type") if config else None
+    return KINDS.get(kind, TextModel)(name)
+
+
+def _file_of(place: str, file: str) -> Path | None:
+    """A file of a model's folder or hub id; None where it has none, or the hub is out of reach."""
+    if Path(place).is_dir():
+        found = Path(place) / file
+        return found if found.is_file() else None
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        return Path(hf_hub_download(place, file))
+    except (OSError, HfHubHTTPError, ValueError):
+        return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -79,6 +79,13 @@ class Denoiser(Protocol):
         ...
 
 
+class Predicted(NamedTuple):
+    """A guided prediction, and the unconditional one in it (None where there is no guidance)."""
+
+    guided: Tensor
+    negative: Tensor | None = None
+
+
 def predict(
     denoiser: Denoiser,
     x_N: Tensor,
@@ -88,20 +95,28 @@ def predict(
     weight: float = 1.0,
     *,
     detach: bool = True,
-) -> Tensor:
-    """The guided prediction: both halves in one pass, or the negative one apart where no gradient may go through it."""
+    known: Tensor | None = None,
+) -> Predicted:
+    """Both halves of guidance in one pass; the negative one apart where no gradient may go through it.
+
+    known: the unconditional prediction, where it was made before.
+    """
     time_N = time_N.float()
     if denoiser.embeds_guidance:
-        return denoiser.predict(x_N, time_N, {**condition, "guidance": torch.full_like(time_N, weight)})
+        told = {**condition, "guidance": torch.full_like(time_N, weight)}
+        return Predicted(denoiser.predict(x_N, time_N, told))
     if weight == 1 or negative is None:
-        return denoiser.predict(x_N, time_N, condition)
-    if detach and torch.is_grad_enabled():
+        return Predicted(denoiser.predict(x_N, time_N, condition))
+    if known is None and detach and torch.is_grad_enabled():
         with torch.no_grad():
-            unconditional = denoiser.predict(x_N, time_N, negative)
-        return denoiser.guide(denoiser.predict(x_N, time_N, condition), unconditional, weight)
+            known = denoiser.predict(x_N, time_N, negative)
+    if known is not None:
+        conditional = denoiser.predict(x_N, time_N, condition)
+        return Predicted(denoiser.guide(conditional, known, weight), known)
     both = denoiser.join([condition, negative])
     predicted = denoiser.predict(torch.cat([x_N, x_N]), torch.cat([time_N, time_N]), both)
-    return denoiser.guide(*predicted.chunk(2), weight)
+    conditional, unconditional = predicted.chunk(2)
+    return Predicted(denoiser.guide(conditional, unconditional, weight), unconditional)
 
 
 def rows(condition: Condition, index_N: Tensor) -> Condition:

@@ -85,7 +85,6 @@ def _trained(model: Any, base: str, adapter: Path | None, lora: Lora | None) -> 
     config = peft.LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
         target_modules=targets,
         init_lora_weights="gaussian",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
@@ -17,7 +17,7 @@ from gamutrl.environments import Environment
 from gamutrl.functional.divergences import mean_square
 from gamutrl.functional.sampling import Transition, gaussian_logp
 from gamutrl.policies.flow.corruption import Corruption, Outputs
-from gamutrl.policies.flow.denoiser import Condition, Denoiser, predict, rows
+from gamutrl.policies.flow.denoiser import Condition, Denoiser, Predicted, predict, rows
 from gamutrl.policies.flow.sampling import FlowSampling
 from gamutrl.policies.flow.schedules import Grid
 from gamutrl.policies.flow.state import Denoised, State, standard_noise
@@ -54,6 +54,7 @@ class FlowPolicy:
         self.module.eval()
         self.references = References(self.module)
         self.values_per_pass = values_per_pass
+        self._acting: str | None = None
 
     @property
     def exact(self) -> bool:
@@ -134,7 +135,7 @@ class FlowPolicy:
         draws = sampling.draws_noise(i) if stochastic is None else stochastic
         eta = (sampling.eta if eta is None else eta) if draws else 0.0
         level, following, first = (float(state.grid.level_S1[k]) for k in (i, i + 1, 1))
-        predicted = self._predict(state)
+        predicted, negative = self._predict(state)
         taken = schedule.transition(state.latent_R, predicted, level, following, eta, sampling, first)
         clean = (taken.clean, *state.clean)[:2] if sampling.solver == "dpm" else ()
         std = float(taken.std.max()) if eta else 0.0
@@ -144,18 +145,21 @@ class FlowPolicy:
             logp_R = gaussian_logp(latent_R, taken.mean, taken.std, sampling.form).detach().cpu()
             before = state.latent_R.detach().unbind()
             after = latent_R.detach().split(1)
+            replayed = negative is not None and sampling.detach_negative and sampling.trains(i)
+            beside = negative.detach().unbind() if replayed else (None,) * len(state)
         else:
             latent_R = schedule.solve(state.latent_R, clean, state.grid, i) if clean else taken.mean
             logp_R = torch.zeros(len(state))
-            before = (None,) * len(state)
+            before = beside = (None,) * len(state)
             after = (latent_R.new_zeros(1, 0),) * len(state)
         about = {"step": i, "level": level, "level_next": following, "time": float(state.grid.time_S[i])}
         about |= {"first": first, "eta": eta, "std": std, "sampling": sampling}
+        about |= {"moment": self._moment}
         paths = tuple(
-            (*path, Denoised("", "", tokens, logp, latent=latent, **about))
-            for path, tokens, logp, latent in zip(state.paths, after, logp_R.split(1), before)
+            (*path, Denoised("", "", tokens, logp, latent=latent, negative=other, **about))
+            for path, tokens, logp, latent, other in zip(state.paths, after, logp_R.split(1), before, beside)
         )
-        state = replace(state, latent_R=latent_R, step=i + 1, paths=paths, clean=clean, predicted={})
+        state = replace(state, latent_R=latent_R, step=i + 1, paths=paths, clean=clean, predicted=[])
         return state, taken
 
     def preview(self, state: State) -> list[Any]:
@@ -167,7 +171,7 @@ class FlowPolicy:
         if state.done:
             return state.latent_R
         level = float(state.grid.level_S1[state.step])
-        return self.denoiser.schedule.clean(state.latent_R, self._predict(state), level)
+        return self.denoiser.schedule.clean(state.latent_R, self._predict(state).guided, level)
 
     def finish(self, state: State) -> Batch:
         """The paths as rollouts: a row each, trained where the settings say and noise was drawn.
@@ -267,7 +271,10 @@ class FlowPolicy:
         level, following, first = about.unbind(1)
         time = torch.tensor([step.time for step in steps], device=device)
         x = torch.stack([step.latent for step in steps if step.latent is not None])
-        predicted = self._guided(x, time, prompts, weight, cache, sampling.detach_negative)
+        now = self._moment
+        made = [step.negative for step in steps if step.negative is not None and step.moment == now]
+        known = torch.stack(made) if now is not None and len(made) == len(steps) else None
+        predicted = self._guided(x, time, prompts, weight, cache, sampling.detach_negative, known)
         schedule = self.denoiser.schedule
         taken = schedule.transition(x, predicted, level, following, steps[0].eta, sampling, first)
         return taken, predicted, torch.cat([step.tokens_T for step in steps])
@@ -355,26 +362,20 @@ class FlowPolicy:
 
     # -- predictions ----------------------------------------------------------------------------------------------
 
-    def _predict(self, state: State) -> Tensor:
+    def _predict(self, state: State) -> Predicted:
         """The guided prediction at a state, made once."""
-        weight = state.sampling.guidance
-        if weight not in state.predicted:
-            time = torch.as_tensor(state.grid.time_S[state.step], device=self.denoiser.device)
-            time_R = time.expand(len(state))
-            parts = [
-                predict(
-                    self.denoiser,
-                    state.latent_R[part],
-                    time_R[part],
-                    rows(state.condition, part),
-                    state.negative and rows(state.negative, part),
-                    weight,
-                    detach=state.sampling.detach_negative,
+        if not state.predicted:
+            time_R = torch.as_tensor(state.grid.time_S[state.step], device=self.denoiser.device).expand(len(state))
+            weight, detach = state.sampling.guidance, state.sampling.detach_negative
+            parts = []
+            for part in torch.arange(len(state), device=self.denoiser.device).split(self._most):
+                conditions = rows(state.condition, part), state.negative and rows(state.negative, part)
+                parts.append(
+                    predict(self.denoiser, state.latent_R[part], time_R[part], *conditions, weight, detach=detach)
                 )
-                for part in torch.arange(len(state), device=self.denoiser.device).split(self._most)
-            ]
-            state.predicted[weight] = torch.cat(parts)
-        return state.predicted[weight]
+            guided, negative = zip(*parts)
+            state.predicted.append(Predicted(torch.cat(guided), None if negative[0] is None else torch.cat(negative)))
+        return state.predicted[0]
 
     def _guided(
         self,
@@ -384,12 +385,19 @@ class FlowPolicy:
         weight: float,
         cache: MutableMapping[Any, Any],
         detach: bool,
+        known: Tensor | None = None,
     ) -> Tensor:
         distinct = list(dict.fromkeys(prompts))
         number = {prompt: p for p, prompt in enumerate(distinct)}
         conditions = self._conditions(distinct, cache, weight)
         index = torch.tensor([number[prompt] for prompt in prompts])
-        return predict(self.denoiser, x, time, *_of_rows(self.denoiser, conditions, index), weight, detach=detach)
+        both = _of_rows(self.denoiser, conditions, index)
+        return predict(self.denoiser, x, time, *both, weight, detach=detach, known=known).guided
+
+    @property
+    def _moment(self) -> tuple[int, ...] | None:
+        """Which weights act now, by how often each was changed; None for a reference's, which leave no such trace."""
+        return None if self._acting else tuple(parameter._version for parameter in self.parameters())
 
     def _conditions(
         self, prompts: Sequence[Prompt], cache: MutableMapping[Any, Any], weight: float
@@ -410,9 +418,15 @@ class FlowPolicy:
 
     # -- references, weights --------------------------------------------------------------------------------------
 
-    def reference(self, name: str) -> AbstractContextManager[None]:
+    @contextmanager
+    def reference(self, name: str) -> Iterator[None]:
         """Inside, the policy acts and scores as its named copy, without gradient."""
-        return self.references.use(name)
+        before, self._acting = self._acting, name
+        try:
+            with self.references.use(name):
+                yield
+        finally:
+            self._acting = before
 
     def keep_reference(self, name: str) -> None:
         self.references.keep(name)

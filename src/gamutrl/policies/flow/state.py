@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gamutrl.core import Prompt, Turn
-from gamutrl.policies.flow.denoiser import Condition, rows
+from gamutrl.policies.flow.denoiser import Condition, Predicted, rows
 from gamutrl.policies.flow.sampling import FlowSampling
 from gamutrl.policies.flow.schedules import Grid
 
@@ -22,7 +22,8 @@ class Denoised(Turn):
 
     A deterministic step keeps no latents: its `tokens_T` is `[1, 0]` and its `latent`, the one before, None. step: its
     number on the grid. level, level_next, time: the grid's there; first: the grid's second level. eta: the noise it was
-    drawn with; std: the deviation that made. Rollouts that were forked after the step share the object itself.
+    drawn with; std: the deviation that made. negative: the unconditional prediction in it, and moment: of which
+    weights that was. Rollouts that were forked after the step share the object itself.
     """
 
     latent: Tensor | None = None
@@ -33,6 +34,8 @@ class Denoised(Turn):
     first: float = 0.0
     eta: float = 0.0
     std: float = 0.0
+    negative: Tensor | None = None
+    moment: tuple[int, ...] | None = None
     sampling: FlowSampling = FlowSampling()
 
     @property
@@ -47,7 +50,7 @@ class State:
 
     prompts: P prompts; prompt_R: whose path it is. latent_R: the latents. paths: each one's steps so far. names: what
     each path's noise is drawn by. condition, negative: of the R rows. clean: the clean latents predicted so far,
-    newest first. predicted: the prediction at this step, once `preview` needed it. conditions: of single prompts, for
+    newest first. predicted: the prediction at this step, once it was needed. conditions: of single prompts, for
     the batch.
     """
 
@@ -62,7 +65,7 @@ class State:
     step: int = 0
     paths: tuple[tuple[Denoised, ...], ...] = ()
     clean: tuple[Tensor, ...] = ()
-    predicted: dict[float, Tensor] = field(default_factory=dict)
+    predicted: list[Predicted] = field(default_factory=list)
     conditions: dict[Any, Any] = field(default_factory=dict)
 
     @property
@@ -87,7 +90,7 @@ class State:
             condition=rows(self.condition, at),
             negative=None if self.negative is None else rows(self.negative, at),
             clean=tuple(value[at] for value in self.clean),
-            predicted={weight: value[at] for weight, value in self.predicted.items()},
+            predicted=[Predicted(*(v if v is None else v[at] for v in known)) for known in self.predicted],
         )
 
     def fork(self, n: int) -> State:
