@@ -72,7 +72,7 @@ class LessonBatches(Dataset[Packed]):
 
     ROUND = 8
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, steps: int, seed: int, reading: int, size: int = 40) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, steps: int, seed: int, reading: int, size: int = 24) -> None:
         self.tokenizer, self.steps, self.seed, self.reading, self.size = tokenizer, steps, seed, reading, size
         self.pool: tuple[int, list[lessons.Example]] = (-1, [])
 

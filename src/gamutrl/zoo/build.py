@@ -33,11 +33,12 @@ a recipe improves.
 Seed {seed}, {vision_steps} vision steps and {language_steps} language steps (the first {reading_steps} of dense
 reading), {minutes:.0f} minutes. {remarks}
 
-Measured on {rows} held-out rows a task: share of right replies, greedy and for single samples at temperature 1, beside
-the share of the commonest answer. Boxes are right when each has an IoU of at least 0.5.
+Measured on {rows} held-out rows a task: of what is asked for (digits, objects, boxes with an IoU of at least 0.5), the
+share that greedy replies get right; the share of replies that are right as a whole, greedy and for single samples at
+temperature 1; the share of the commonest answer.
 
-| | task | greedy | sampled | commonest answer |
-| --- | --- | --- | --- | --- |
+| | task | parts right | greedy | sampled | commonest answer |
+| --- | --- | --- | --- | --- | --- |
 {table}
 """
 
@@ -128,7 +129,10 @@ def write_card(
     }
     (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
     table = "\n".join(
-        f"| {s['kind']} | {s['task']} | {s['greedy']:.0%} | {s['sampled']:.0%} | {s['constant']:.0%} |" for s in scores
+        f"| {scored['kind']} | {scored['task']} | "
+        + " | ".join(f"{scored[how]:.0%}" for how in ("parts", "greedy", "sampled", "constant"))
+        + " |"
+        for scored in scores
     )
     filled = {"rows": rows, "table": table, "minutes": seconds / 60, "remarks": remarks, **asdict(plan)}
     (folder / "README.md").write_text(_README.format(parameters=parameters / 1e6, **filled))

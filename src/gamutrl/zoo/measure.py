@@ -64,19 +64,29 @@ PROBES = [
 ]
 
 
+def share(text: str, row: Prompt) -> float:
+    """How much of its row's answer a reply gets right: 1 for all and nothing besides.
+
+    Boxes: those met by one of IoU at least 0.5, of the larger number. Lists: the items that stand at their place.
+    """
+    tagged = _ANSWER.search(text)
+    answer = (tagged.group(1) if tagged else text).strip()
+    if row.columns["form"] != "plain" and not tagged:
+        return 0.0
+    if "boxes" in row.columns:
+        true = torch.tensor(row.columns["boxes"], dtype=torch.float32).reshape(-1, 4)
+        found = torch.tensor([[float(edge) for edge in box] for box in _BOX.findall(answer)]).reshape(-1, 4)
+        if not len(true) or not len(found):
+            return float(len(true) == len(found))
+        return int((box_iou(true, found).amax(1) >= 0.5).sum()) / max(len(true), len(found))
+    parting = ", " if ", " in row.answer else " "
+    wanted, said = row.answer.split(parting), answer.split(parting)
+    return sum(a == b for a, b in zip(wanted, said)) / max(len(wanted), len(said))
+
+
 def right(text: str, row: Prompt) -> bool:
     """Whether a reply answers its row: the same text, or, for boxes, each true box met by one of IoU at least 0.5."""
-    tagged = _ANSWER.search(text)
-    answer = tagged.group(1) if tagged else text
-    if row.columns["form"] != "plain" and not tagged:
-        return False
-    if "boxes" not in row.columns:
-        return answer.strip() == row.answer
-    true = torch.tensor(row.columns["boxes"], dtype=torch.float32).reshape(-1, 4)
-    found = torch.tensor([[float(edge) for edge in box] for box in _BOX.findall(answer)]).reshape(-1, 4)
-    if len(true) != len(found):
-        return False
-    return len(true) == 0 or bool((box_iou(true, found).amax(1) >= 0.5).all())
+    return share(text, row) == 1.0
 
 
 @torch.no_grad()
@@ -110,7 +120,8 @@ def measure(
     probes: list[Probe] = PROBES,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
-    """Each probe's share of right replies on the first `rows` held-out rows, with the commonest answer's share."""
+    """Each probe's share of right replies on the first `rows` held-out rows, greedy and sampled; the mean share of
+    what a greedy reply gets right (`parts`); and the commonest answer's share."""
     model.eval()
     torch.manual_seed(seed)
     measured = []
@@ -119,7 +130,10 @@ def measure(
         scores = {}
         for how, sample in (("greedy", False), ("sampled", True)):
             said = [text for i in range(0, rows, 50) for text in replies(model, processor, asked[i : i + 50], sample)]
-            scores[how] = sum(right(text, row) for text, row in zip(said, asked)) / rows
+            shares = [share(text, row) for text, row in zip(said, asked)]
+            scores[how] = shares.count(1.0) / rows
+            if not sample:
+                scores["parts"] = sum(shares) / rows
         answers = [row.answer for row in asked]
         constant = max(answers.count(answer) for answer in set(answers)) / rows
         measured.append({"kind": probe.kind, "task": probe.name, **scores, "constant": constant, "rows": rows})

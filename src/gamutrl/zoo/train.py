@@ -35,9 +35,9 @@ class Plan:
     Vision stays as the first phase leaves it: the gradients of language wiped it out when they reached it.
     """
 
-    vision_steps: int = 1300
-    reading_steps: int = 300
-    language_steps: int = 3000
+    vision_steps: int = 900
+    reading_steps: int = 400
+    language_steps: int = 4000
     vision_rate: float = 1.5e-3
     language_rate: float = 1.5e-3
     warmup: int = 100
