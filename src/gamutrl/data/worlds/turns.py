@@ -1,0 +1,113 @@
+"""Demonstrations of several turns: what to look at, turn after turn, and how a system writes that down.
+
+A world gives a plan, which knows no notation: steps, then the answer. A writer puts a step into the notation of a
+system; the environment that reads it is the recipe's. Boxes and points are in the model's view, unless a writer says
+otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from gamutrl.data.worlds import base, forms
+
+
+@dataclass(frozen=True)
+class Look:
+    """One step: why, and what is looked at (`box`, `point`, `frames`, `query`, or any tool's own arguments)."""
+
+    thought: str
+    at: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is looked at in order; then why the answer is what it is, and the answer."""
+
+    looks: Sequence[Look]
+    thought: str
+    answer: str
+
+
+Writer = Callable[[Look], str]
+
+
+def written(plan: Plan, write: Writer, form: str = "think") -> list[str]:
+    """The assistant's turns of a plan."""
+    return [*(write(look) for look in plan.looks), forms.write(form, plan.answer, plan.thought)]
+
+
+def clumsy(plan: Plan, rng: random.Random, detour: float = 0.0, error_rate: float = 0.0, wrong: str = "") -> Plan:
+    """The plan as a half-competent model would carry it out.
+
+    detour: how often a box is first placed beside what is looked for, seen to be wrong, and corrected. error_rate: how
+    often the answer is `wrong`.
+    """
+    looks: list[Look] = []
+    for look in plan.looks:
+        if "box" in look.at and rng.random() < detour:
+            looks.append(replace(look, at={**look.at, "box": base.misplaced(look.at["box"], rng)}))
+        looks.append(look)
+    answer = wrong if wrong and rng.random() < error_rate else plan.answer
+    return replace(plan, looks=tuple(looks), answer=answer)
+
+
+def tool_call(name: str, arguments: Mapping[str, Any], thought: str | None = None) -> str:
+    """A thought and a call as chat templates write it."""
+    said = "" if thought is None else f"<think>{thought}</think>"
+    return f"{said}<tool_call>{json.dumps({'name': name, 'arguments': dict(arguments)})}</tool_call>"
+
+
+def zoom_call(look: Look) -> str:
+    """DeepEyes, Chain-of-Focus."""
+    return tool_call("image_zoom_in_tool", {"bbox_2d": look.at["box"]}, look.thought)
+
+
+def crop_or_frames_call(look: Look) -> str:
+    """Pixel-Reasoner: a crop of the first picture, or frames by number."""
+    if "frames" in look.at:
+        return f"{look.thought}{tool_call('select_frames', {'target_frames': list(look.at['frames'])})}"
+    return f"{look.thought}{tool_call('crop_image_normalized', {'bbox_2d': look.at['box'], 'target_image': 1})}"
+
+
+def point_call(look: Look) -> str:
+    """ViGoRL: the middle of what is looked at."""
+    x1, y1, x2, y2 = look.at["box"]
+    return tool_call("search_coordinate", {"coordinate": [(x1 + x2) // 2, (y1 + y2) // 2]}, look.thought)
+
+
+def box_tag(look: Look) -> str:
+    """Ground-R1."""
+    return f"<think>{look.thought}</think><box>{_corners(look.at['box'])}</box>"
+
+
+def search_or_crop_tag(look: Look) -> str:
+    """VRAG-RL."""
+    inside = (
+        f"<search>{look.at['query']}</search>" if "query" in look.at else f"<bbox>{_corners(look.at['box'])}</bbox>"
+    )
+    return f"<think>{look.thought}</think>\n{inside}"
+
+
+def drawn_boxes(look: Look) -> str:
+    """ViLaSR: boxes and arrows on a picture, in a fence."""
+    return f"<think>{look.thought}</think> Action: {look.at['tool']}\n```json\n{json.dumps(look.at['items'])}\n```"
+
+
+def json_action(look: Look) -> str:
+    """OpenThinkIMG."""
+    action = {"name": look.at["tool"], "arguments": {"image": "img_1", **look.at.get("arguments", {})}}
+    return json.dumps({"thought": look.thought, "actions": [action]})
+
+
+def terminated(thought: str, answer: str) -> str:
+    """OpenThinkIMG's last turn."""
+    return json.dumps({"thought": thought, "actions": [{"name": "Terminate", "arguments": {"ans": answer}}]})
+
+
+def _corners(box: Sequence[int]) -> str:
+    return f"[{', '.join(map(str, box))}]"
