@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 import transformers
+from tokenizers.processors import TemplateProcessing
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
@@ -55,6 +56,8 @@ def _stir(module: nn.Module, scale: float) -> None:
 def _tokenizer(length: int = MAX_TEXT, **tokens: str) -> PreTrainedTokenizerFast:
     tokenizer = byte_tokenizer({"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", **tokens})
     tokenizer.model_max_length = length
+    ends = [(token, tokenizer.convert_tokens_to_ids(token)) for token in ("<s>", "</s>")]
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="<s> $A </s>", special_tokens=ends)
     return tokenizer
 
 

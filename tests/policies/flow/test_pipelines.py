@@ -15,8 +15,9 @@ from gamutrl.policies.models import FlowModel, Lora
 
 diffusers = pytest.importorskip("diffusers")
 
-from gamutrl.policies.flow import FlowPolicy, FlowSampling, FlowSchedule  # noqa: E402
+from gamutrl.policies.flow import FlowPolicy, FlowSampling  # noqa: E402
 from gamutrl.policies.flow.families.pipeline import patches, unpatched  # noqa: E402
+from gamutrl.policies.flow.families.schedules import schedule_of  # noqa: E402
 from gamutrl.policies.flow.pipelines import load_pipeline  # noqa: E402
 from gamutrl.zoo import random_pipelines  # noqa: E402
 
@@ -84,7 +85,7 @@ class TestEachFamily:
         pipeline = policy.denoiser.pipeline
         if family in ("sana", "wan"):
             pipeline.scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
-            policy.denoiser.schedule = FlowSchedule(3.0)
+            policy.denoiser.schedule = schedule_of(pipeline.scheduler, policy.denoiser.tokens, even=False)
         elif family == "sdxl":
             pipeline.scheduler = diffusers.DDIMScheduler.from_config(pipeline.scheduler.config)
         steps = 3
@@ -100,12 +101,6 @@ class TestEachFamily:
             given["num_frames"] = 5
         if family in ("flux", "qwen_image"):
             first = patches(first)
-        if family in ("sana", "wan"):
-            sigmas = state.grid.level_S1[:-1].tolist()
-            pipeline.scheduler.set_timesteps = lambda *a, **k: None
-            pipeline.scheduler.sigmas = state.grid.level_S1
-            pipeline.scheduler.timesteps = 1000 * torch.tensor(sigmas)
-            pipeline.scheduler.num_inference_steps = steps
         if family == "sana":
             given |= {"use_resolution_binning": False}
         with torch.no_grad():

@@ -88,5 +88,6 @@ def _trained(model: Any, base: str, adapter: Path | None, lora: Lora | None) -> 
         target_modules=targets,
         init_lora_weights="gaussian",
     )
-    config.base_model_name_or_path = base
-    return peft.get_peft_model(model, config)
+    module = peft.get_peft_model(model, config)
+    module.peft_config["default"].base_model_name_or_path = base
+    return module

@@ -414,7 +414,8 @@ class FlowPolicy:
         return [(cache["condition", p], cache["negative", p] if guided else None) for p in prompts]
 
     def _parts(self, latent_N: Tensor) -> Sequence[Tensor]:
-        return latent_N.split(self._most)
+        """Latents in parts that can be decoded at once: a decoder needs more memory for them than a denoiser."""
+        return latent_N.split(max(1, self._most // 8))
 
     # -- references, weights --------------------------------------------------------------------------------------
 

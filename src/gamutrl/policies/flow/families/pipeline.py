@@ -22,10 +22,14 @@ class PipelineDenoiser(Denoiser):
     pipeline: the diffusers pipeline; all but its transformer is frozen. module: the transformer, maybe with an adapter
     around it (None: as it is). height, width: of the pictures, in pixels (0: the pipeline's own). frames: of a clip.
     max_text: the most tokens of a prompt (0: the pipeline's own; longer ones are cut, as the pipeline does).
+
+    A family states its pipeline's class, which part is its denoiser, how many latents make the side of a patch, whether
+    the pipeline gives its scheduler evenly spaced levels, and how many tokens of text it takes.
     """
 
     pipeline_class: ClassVar[str]
     part: ClassVar[str] = "transformer"
+    patch: ClassVar[int] = 2
     even_levels: ClassVar[bool] = False
     text_tokens: ClassVar[int] = 0
 
@@ -65,8 +69,6 @@ class PipelineDenoiser(Denoiser):
         return any(kind.__name__ == cls.pipeline_class for kind in type(pipeline).__mro__)
 
     # -- sizes ----------------------------------------------------------------------------------------------------
-
-    patch: ClassVar[int] = 2
 
     @property
     def scale(self) -> int:
@@ -170,7 +172,7 @@ class PipelineDenoiser(Denoiser):
         if self.module is self.model:
             self.pipeline.save_pretrained(folder)
         else:
-            self.module.save_pretrained(folder)  # type: ignore[operator]
+            self.module.save_pretrained(folder, save_embedding_layers=False)  # type: ignore[operator]
 
 
 def to_picture(pixels: Tensor) -> Image.Image:
