@@ -29,6 +29,12 @@ def test_our_signature_may_take_every_column(batch_of):
     assert scored(mine, batch_of(["a"], [{"weight": 5}])) == [5]
 
 
+def test_a_reward_that_is_ready_is_taken_as_it_is():
+    reward = from_user("gamutrl.rewards.of_pictures:PICK_SCORE")
+    assert (reward.name, reward.differentiable) == ("pick_score", True)
+    assert from_user("gamutrl.rewards.of_pictures:SHOWN", "mine").name == "mine"
+
+
 def test_an_ecosystem_function_over_messages_works_unchanged(batch_of):
     def format_reward(completions, **kwargs):
         contents = [completion[0]["content"] for completion in completions]

@@ -55,7 +55,7 @@ def server():
             seen["keys"].append(self.headers.get("Authorization"))
             if seen["failures"]:
                 seen["failures"] -= 1
-                self.send_error(503)
+                self.send_error(seen.get("code", 503))
                 return
             said = body["messages"][-1]["content"][-1]["text"]
             reply = b"{}" if said == "nonsense" else json.dumps({"choices": [{"message": {"content": said}}]}).encode()
@@ -100,6 +100,30 @@ def test_what_fails_for_good_is_a_responder_error(server, monkeypatch, words):
     server["failures"] = 9 if words == "down" else 0
     with pytest.raises(ResponderError, match="did not answer in 2 tries"):
         Endpoint(server["url"], tries=2)([asked(words)])
+
+
+def test_a_refusal_is_not_tried_again_and_says_why(server, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("it waited to ask again"))
+    server["failures"], server["code"] = 1, 401
+    with pytest.raises(ResponderError, match=r"refuses the question \(HTTP 401"):
+        Endpoint(server["url"])([asked("a")])
+    assert len(server["bodies"]) == 1
+
+
+def test_a_key_that_is_not_set_is_asked_for(server, monkeypatch):
+    monkeypatch.delenv("JUDGE_KEY", raising=False)
+    with pytest.raises(ResponderError, match="Set the environment variable JUDGE_KEY"):
+        Endpoint(server["url"], key_variable="JUDGE_KEY")([asked("a")])
+    assert not server["bodies"]
+
+
+def test_replies_are_kept_and_asked_for_once(server, tmp_path):
+    endpoint = Endpoint(server["url"], cache=str(tmp_path / "kept"))
+    assert endpoint([asked("a"), asked("b")]) == endpoint([asked("a"), asked("b")]) == ["a", "b"]
+    assert len(server["bodies"]) == 2
+    other = Endpoint(server["url"], "another", cache=str(tmp_path / "kept"))
+    assert other([asked("a")]) == ["a"]
+    assert len(server["bodies"]) == 3
 
 
 def test_a_clip_cannot_be_sent():

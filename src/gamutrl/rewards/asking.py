@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from gamutrl.core import Batch, Context, Message, Prompt, ResponderError, text
+from gamutrl.core import Batch, Context, Message, Prompt, ResponderError, image, text
 from gamutrl.rewards.answers import number_in
+from gamutrl.rewards.judging import grade_after
+from gamutrl.rewards.ocr import quoted, rendered_text
+from gamutrl.rewards.outputs import asked_text, picture_of
 from gamutrl.rewards.tags import Tag, tag_text
 
 
@@ -87,6 +92,103 @@ class AnsweredFrom:
                 for reply, rollout in zip(replies, batch.rollouts)
             ]
         )
+
+
+@dataclass(frozen=True)
+class JudgedPicture:
+    """What a judge says of each picture, read from its reply; NaN where that cannot be read.
+
+    template: the question, with the row's columns and `prompt` (what was asked for) in braces. read: `(reply) ->
+    value`. low, high: the reply's scale, brought to [0, 1]. A rollout without a picture gets 0.
+    """
+
+    template: str = "Is this a good picture of: {prompt}? Say why, then write `score: ` and a number from 0 to 10."
+    read: Callable[[str], float | None] = grade_after
+    responder: str = "judge"
+    low: float = 0.0
+    high: float = 10.0
+
+    def __call__(self, batch: Batch, context: Context) -> Tensor:
+        conversation_R = shown_and_asked(batch, lambda prompt: filled_in(self.template, prompt))
+        values = []
+        for conversation, reply in zip(conversation_R, ask(batch, context, self.responder, conversation_R)):
+            value = 0.0 if conversation is None else None if reply is None else self.read(reply)
+            scaled = value if conversation is None or value is None else (value - self.low) / (self.high - self.low)
+            values.append(float("nan") if scaled is None else min(max(scaled, 0.0), 1.0))
+        return torch.tensor(values)
+
+
+@dataclass(frozen=True)
+class WrittenWords:
+    """How much of the text that a row wants in its picture a reader finds there (`ocr.rendered_text`).
+
+    The text is the row's column `text`, or what its prompt has in double quotes; NaN for rows without any. A rollout
+    without a picture gets 0.
+    """
+
+    responder: str = "reader"
+    instruction: str = "Read all text in this picture. Reply with the text and nothing else."
+
+    def __call__(self, batch: Batch, context: Context) -> Tensor:
+        wanted_R = [_wanted(rollout.prompt) for rollout in batch.rollouts]
+        conversation_R = shown_and_asked(batch, lambda prompt: self.instruction if _wanted(prompt) else "")
+        replies = ask(batch, context, self.responder, conversation_R)
+        values = [
+            float("nan") if not wanted else rendered_text([[reply or "", 1.0]], wanted)
+            for wanted, reply in zip(wanted_R, replies)
+        ]
+        return torch.tensor(values)
+
+
+@dataclass(frozen=True)
+class YesProbability:
+    """How probable a model of the run's holds "yes" rather than "no", asked about each picture (VQAScore, 2404.01291).
+
+    model: its name among the run's models; any image-text-to-text model will do. question: with the row's columns and
+    `prompt` in braces. A rollout without a picture gets 0.
+    """
+
+    question: str = "Does this picture show {prompt}? Answer yes or no."
+    model: str = "judge"
+    yes: str = "Yes"
+    no: str = "No"
+
+    def __call__(self, batch: Batch, context: Context) -> Tensor:
+        conversation_R = shown_and_asked(batch, lambda prompt: filled_in(self.question, prompt))
+        asked = [Prompt(conversation) for conversation in conversation_R if conversation is not None]
+        value_R = torch.zeros(len(conversation_R))
+        if asked:
+            # The words part at their first token: what follows it is no longer a choice.
+            first_2P = [self._first(context.models[self.model], asked, word) for word in (self.yes, self.no)]
+            there_R = torch.tensor([conversation is not None for conversation in conversation_R])
+            value_R[there_R] = (first_2P[0] - first_2P[1]).sigmoid().float().cpu()
+        return value_R
+
+    @staticmethod
+    def _first(model: Any, prompts: Sequence[Prompt], word: str) -> Tensor:
+        with torch.no_grad():
+            return model.log_probs(model.demonstrated(prompts, [word] * len(prompts)))[:, 0]
+
+
+def shown_and_asked(batch: Batch, question: Callable[[Prompt], str]) -> list[tuple[Message, ...] | None]:
+    """Each rollout's picture with a question about it; None where there is no picture or no question."""
+    conversations: list[tuple[Message, ...] | None] = []
+    for rollout in batch.rollouts:
+        picture, words = picture_of(rollout), question(rollout.prompt)
+        shown = picture is not None and words
+        conversations.append((Message("user", (image(picture), text(words))),) if shown else None)
+    return conversations
+
+
+def filled_in(template: str, prompt: Prompt) -> str:
+    """A template with a row's columns put in for their names in braces; braces without such a name stay."""
+    values = {**prompt.columns, "prompt": asked_text(prompt)}
+    return re.sub(r"\{(\w{1,64})\}", lambda found: str(values.get(found[1], found[0])), template)
+
+
+def _wanted(prompt: Prompt) -> str:
+    said = prompt.columns.get("text")
+    return said if isinstance(said, str) else quoted(asked_text(prompt))
 
 
 def _question(part: str, prompt: Prompt) -> str:

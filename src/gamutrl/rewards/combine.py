@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from gamutrl.core import Batch, Context
+from gamutrl.functional.advantages import normalize_then_sum
 from gamutrl.rewards.answers import to_number
 from gamutrl.rewards.base import Reward, Score
 from gamutrl.rewards.parsing import loads
@@ -51,6 +53,36 @@ class Product:
         reward_RK = torch.stack([batch.reward(name) for name in names], 1)
         applies_RK = ~reward_RK.isnan()
         return torch.where(applies_RK.any(1), torch.where(applies_RK, reward_RK, 1.0).prod(1), torch.nan)
+
+
+@dataclass(frozen=True)
+class Minimum:
+    """The least of some rewards of the table (all, if none is named); one that does not apply is left out."""
+
+    names: tuple[str, ...] = ()
+
+    def __call__(self, batch: Batch, context: Context) -> Tensor:
+        reward_RK = torch.stack([batch.reward(name) for name in self.names or batch.reward_names], 1)
+        least_R = reward_RK.nan_to_num(torch.inf).amin(1)
+        return least_R.masked_fill(least_R.isinf(), torch.nan)
+
+
+@dataclass(frozen=True)
+class Normalized:
+    """The weighted sum of rewards that are first put on one scale, each by itself: less its mean, over its deviation.
+
+    within: the mean and the deviation are those of each "group" or of the whole "batch". The sum of what applies; NaN
+    where nothing does. MixGRPO and others put several scorers together this way.
+    """
+
+    within: Literal["group", "batch"] = "group"
+    eps: float = 1e-4
+
+    def __call__(self, batch: Batch, context: Context) -> Tensor:
+        group_R = batch.group_R if self.within == "group" else torch.zeros_like(batch.group_R)
+        reward_RK = batch["reward_RK"]
+        total_R = normalize_then_sum(reward_RK, group_R, batch["weight_RK"], eps=self.eps)
+        return total_R.masked_fill(reward_RK.isnan().all(1), torch.nan)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import inspect
 import numbers
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +22,8 @@ from gamutrl.rewards.base import Reward
 
 
 def from_user(function: Callable[..., Any] | str, name: str | None = None, weight: float = 1.0) -> Reward:
-    """A reward of a function, or of where one is (`path/to/file.py:function`, `module:function`).
+    """A reward of a function, or of where one is (`path/to/file.py:function`, `module:function`); a `Reward` that is
+    found there is taken as it is (`gamutrl.rewards.of_pictures:PICK_SCORE`).
 
     Two signatures are understood. Ours: `(rollouts, **columns) -> list[float]`. The ecosystem's: `(completions,
     **columns)` or `(prompts, completions, **columns)`, with what TRL passes: `completion_ids`, `trainer_state`
@@ -31,12 +32,14 @@ def from_user(function: Callable[..., Any] | str, name: str | None = None, weigh
     rollout; a coroutine is awaited.
     """
     loaded = load(function) if isinstance(function, str) else function
+    if isinstance(loaded, Reward):
+        return loaded if name is None else replace(loaded, name=name)
     own_name: str = getattr(loaded, "__name__", type(loaded).__name__)
     return Reward(name or own_name, UserReward(loaded), weight)
 
 
-def load(where: str) -> Callable[..., Any]:
-    """The function at `path/to/file.py:function` or `module:function`. Raises ValueError saying what is missing."""
+def load(where: str) -> Any:
+    """The function or `Reward` at `path/to/file.py:name` or `module:name`. Raises ValueError saying what is missing."""
     source, colon, name = where.rpartition(":")
     if not colon or not source or not name:
         raise ValueError(f"Name a reward as path/to/file.py:function or module:function, not {where!r}.")
@@ -58,7 +61,7 @@ def load(where: str) -> Callable[..., Any]:
         except ModuleNotFoundError as error:
             raise ValueError(f"The module {source!r} of the reward {where!r} cannot be imported: {error}.") from error
     function = getattr(module, name, None)
-    if not callable(function):
+    if not callable(function) and not isinstance(function, Reward):
         raise ValueError(f"{source} has no function called {name!r}.")
     return function
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 import os
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -13,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -53,7 +56,8 @@ class Endpoint:
 
     url: up to and with `/v1`. model: its name there. key_variable: the environment variable that holds the key, if one
     is needed. parallel: questions under way at once. Each is tried `tries` times, waiting longer each time; one that
-    fails for good is a `ResponderError`.
+    fails for good, or that the endpoint refuses, is a `ResponderError`. cache: a folder in which replies are kept, so
+    that the same question is asked once ("": they are not).
     """
 
     url: str = "http://localhost:8000/v1"
@@ -64,6 +68,7 @@ class Endpoint:
     timeout: float = 60.0
     tries: int = 3
     parallel: int = 16
+    cache: str = ""
 
     def __call__(self, conversations: Sequence[Sequence[Message]]) -> list[str]:
         with ThreadPoolExecutor(max_workers=self.parallel) as pool:
@@ -78,11 +83,28 @@ class Endpoint:
                 {"role": message.role, "content": [_content(part) for part in message.parts]} for message in messages
             ],
         }
+        url = f"{self.url.rstrip('/')}/chat/completions"
+        data = json.dumps(body, sort_keys=True).encode()
+        kept = Path(self.cache, f"{hashlib.sha256(url.encode() + data).hexdigest()}.json") if self.cache else None
+        if kept and kept.is_file():
+            return str(json.loads(kept.read_text("utf-8")))
+        reply = self._sent(urllib.request.Request(url, data, self._headers()))
+        if kept:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            draft = kept.with_suffix(f".{threading.get_ident()}.part")
+            draft.write_text(json.dumps(reply), "utf-8")
+            draft.replace(kept)
+        return reply
+
+    def _headers(self) -> dict[str, str]:
         headers = {"Content-Type": "application/json"}
         if self.key_variable:
-            headers["Authorization"] = f"Bearer {os.environ.get(self.key_variable, '')}"
-        url = f"{self.url.rstrip('/')}/chat/completions"
-        request = urllib.request.Request(url, json.dumps(body).encode(), headers)
+            if not (key := os.environ.get(self.key_variable)):
+                raise ResponderError(f"Set the environment variable {self.key_variable} to the key of {self.url}.")
+            headers["Authorization"] = f"Bearer {key}"
+        return headers
+
+    def _sent(self, request: urllib.request.Request) -> str:
         failure = ""
         for attempt in range(self.tries):
             if attempt:
@@ -90,9 +112,18 @@ class Endpoint:
             try:
                 with urllib.request.urlopen(request, timeout=self.timeout) as reply:
                     return str(json.load(reply)["choices"][0]["message"]["content"])
+            except urllib.error.HTTPError as error:
+                said = error.read(500).decode("utf-8", "replace").strip()
+                failure = f"HTTP {error.code} {error.reason}: {said}"
+                if error.code in REFUSED:
+                    raise ResponderError(f"{request.full_url} refuses the question ({failure}).") from None
             except (urllib.error.URLError, OSError, ValueError, LookupError, TypeError) as error:
                 failure = f"{type(error).__name__}: {error}"
-        raise ResponderError(f"{url} did not answer in {self.tries} tries ({failure}).")
+        raise ResponderError(f"{request.full_url} did not answer in {self.tries} tries ({failure}).")
+
+
+REFUSED = (400, 401, 403, 404, 413, 422)
+"""What an endpoint answers to a question that it will not take, however often it is asked."""
 
 
 def _content(part: Part) -> dict[str, Any]:
