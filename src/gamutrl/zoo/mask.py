@@ -1,0 +1,90 @@
+"""Trains `mask-tiny`: masked diffusion over words and codes. `python -m gamutrl.zoo.mask` writes its folder.
+
+One transformer learns to draw a prompt's picture and to say what a picture shows, from whatever part is not masked.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gamutrl.data.worlds import pictures
+from gamutrl.functional.masking import random_mask
+from gamutrl.policies.masked import MaskedConfig, MaskedPolicy, MaskedSampling, MaskedTransformer
+from gamutrl.zoo import tokens, var
+from gamutrl.zoo.packaged import MODELS
+from gamutrl.zoo.train import Phase
+
+DESCRIBE = "describe the picture"
+MODEL = MaskedConfig(
+    words=(*pictures.WORDS, "describe", "picture"), text_length=tokens.WORDS, depth=4, width=128, heads=4
+)
+SAID = 0.3
+"""The share of steps in which a picture is described instead of drawn."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many pictures there are to learn from, and the steps of each phase, of 64 pictures each."""
+
+    pictures: int = 16000
+    tokenizer_steps: int = 360
+    steps: int = 900
+    seed: int = 0
+
+
+def build(out: Path = MODELS / "mask-tiny", work: Path | None = None, plan: Plan = Plan()) -> Path:
+    """Train the model, or go on where a run in `work` stopped, and write its folder."""
+    work = out.parent / f".{out.name}-work" if work is None else work
+    shown = tokens.bank(plan.pictures, plan.seed)
+    first, one = var.tokenizer(shown, plan, work)
+    torch.manual_seed(plan.seed)
+    model = MaskedTransformer(MODEL, var.ONE)
+    model.tokenizer.load_state_dict(one.state_dict())
+    second = train(model, shown, plan, work)
+    model.save(out, torch.float16)
+    what = (
+        "A masked diffusion model over words and 6 × 6 picture codes that draws 30-pixel pictures for prompts like "
+        f"`the digit 7` and, asked to `{DESCRIBE}`, writes such a prompt for a picture."
+    )
+    settings = MaskedSampling(guidance=2)
+    var.write_card(out, MaskedPolicy.load(out), asdict(plan), (first, second), what, "mask", settings)
+    return out
+
+
+def train(model: MaskedTransformer, shown: tokens.Bank, plan: Plan, work: Path) -> Phase:
+    """Train the transformer in place, from where a run in this folder stopped."""
+    code_BS = tokens.codes(model.tokenizer, shown)
+    word_BQ = model.words.rows(shown.prompts)
+    empty, describe = model.words.rows(["", DESCRIBE])
+    trained = torch.nn.ModuleDict({name: part for name, part in model.named_children() if name != "tokenizer"})
+    phase = Phase.start("mask", trained)
+    phase.resume(work)
+
+    def loss_of(index: Tensor) -> tuple[Tensor, dict[str, float]]:
+        kind = "text" if float(torch.rand(())) < SAID else "image"
+        if kind == "text":
+            layout, answer = model.layout(describe.expand(len(index), -1), code_BS[index]), word_BQ[index][:, 1:]
+        else:
+            question = word_BQ[index]
+            question[torch.rand(len(index)) < var.NO_PROMPT] = empty
+            layout, answer = model.layout(question, None), code_BS[index]
+        rate_N = (torch.rand(len(index)) * math.pi / 2).cos().clamp(min=0.03)
+        masked = random_mask(torch.ones_like(answer), rate_N, torch.rand(answer.shape))
+        masked[:, 0] |= ~masked.any(1)
+        filled = layout.filled(torch.where(masked, model.mask, model.tokens(answer, kind)))
+        loss = F.cross_entropy(model.answers(filled, kind)[masked], answer[masked])
+        return loss, {kind: float(loss.detach())}
+
+    tokens.drive(phase, loss_of, len(shown.prompts), plan.steps, var.RATE, work, plan.seed)
+    return phase
+
+
+if __name__ == "__main__":
+    given = var.options(MODELS / "mask-tiny")
+    print(build(given.out, given.work, Plan(steps=given.steps or Plan.steps, seed=given.seed)))
