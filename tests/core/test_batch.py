@@ -172,3 +172,15 @@ def test_a_row_can_be_any_part_of_a_rollout(batch):
     )
     assert tree.mask_NT.sum(1).tolist() == [2, 1]
     assert tree.rollout_N.tolist() == [2, 2]
+
+
+def test_each_use_of_a_batch_may_have_its_own_values(batch):
+    shape = (*batch.mask_NT.shape, 2)
+    mask_NTU = torch.rand(shape) < 0.5
+    batch = batch.with_(mask_NTU=mask_NTU, logp_old_NTU=torch.rand(shape), reward_R=torch.zeros(len(batch.rollouts)))
+    for use in range(2):
+        used = batch.of_update(use)
+        assert torch.equal(used.mask_NT, mask_NTU[..., use])
+        assert torch.equal(used["logp_old_NT"], batch["logp_old_NTU"][..., use])
+        assert used["reward_R"] is batch["reward_R"]
+    assert "logp_old_NT" not in batch

@@ -150,6 +150,13 @@ class Batch:
             tensors={k: v[index_N] if _axes(k)[0] == "N" else v for k, v in self.tensors.items()},
         )
 
+    def of_update(self, number: int) -> Batch:
+        """The batch as its `number`-th use sees it: what has U for its last axis holds a value for each use, and is
+        found by its name without it (`logp_old_NT` from `logp_old_NTU`; `mask_NTU` becomes the mask)."""
+        own = {k[:-1]: v[..., number] for k, v in self.tensors.items() if _axes(k)[-1] == "U"}
+        mask_NT = own.pop("mask_NT", self.mask_NT)
+        return replace(self, mask_NT=mask_NT, tensors={**self.tensors, **own})
+
     def take_rollouts(self, keep_R: Tensor | Sequence[int]) -> Batch:
         """Some rollouts with their rows. The prompts stay, so that prompt numbers and caches remain valid."""
         keep_R = torch.as_tensor(keep_R)
