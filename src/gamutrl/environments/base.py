@@ -15,6 +15,7 @@ class Step:
 
     `done` ends the episode. `keep` is the text that stays in the context when the environment edits the turn (None: all
     of it). `prefill` is assistant text the next turn starts from. `context` opens a fresh context for the next turn.
+    `makes` is what the next turn is, for a policy that both writes and draws.
     """
 
     parts: tuple[Part, ...] = ()
@@ -25,6 +26,7 @@ class Step:
     context: tuple[Message, ...] | None = None
     calls: tuple[Call, ...] = ()
     info: Mapping[str, Any] = field(default_factory=dict)
+    makes: Literal["text", "image"] = "text"
 
 
 class Episode(Protocol):
@@ -34,7 +36,11 @@ class Episode(Protocol):
 
 
 class Environment(Protocol):
-    """Makes an episode from a row and a seed, and from nothing else: a group starts from one state."""
+    """Makes an episode from a row and a seed, and from nothing else: a group starts from one state.
+
+    An attribute `makes` ("text" or "image") says what the first turn is, for a policy that both writes and draws;
+    without one such a policy draws.
+    """
 
     def __call__(self, prompt: Prompt, seed: int) -> Episode: ...
 

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from gamutrl.policies.flow import FlowPolicy
+    from gamutrl.policies.image_tokens import ImageTokenPolicy
+    from gamutrl.policies.masked import MaskedPolicy
+    from gamutrl.policies.next_scale import NextScalePolicy
     from gamutrl.policies.text import TextPolicy
 
 
@@ -132,8 +135,108 @@ class FlowModel:
         )
 
 
-KINDS: Mapping[str, type] = {"blobs": FlowModel}
-"""Which models of our own a `model_type` names; every other is taken for one that answers with text."""
+@dataclass(frozen=True)
+class ImageTokenModel:
+    """Any model that draws by image tokens (Janus, Emu3): one of the zoo (`janus-tiny`), a folder, or a hub id.
+
+    lora, dtype, device, max_prompt_tokens, on_long_prompt, gradient_checkpointing: as `TextModel` has them. freeze:
+    parts that stay as they are; "generation" is what embeds and predicts codes. The code tables never train. side:
+    codes along a picture's edge, where the model leaves that open.
+    """
+
+    name: str = "janus-tiny"
+    lora: Lora | None = None
+    freeze: tuple[Literal["vision", "connector", "generation"], ...] = ("vision", "connector", "generation")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: str = "auto"
+    max_prompt_tokens: int | None = None
+    on_long_prompt: Literal["fail", "drop"] = "fail"
+    gradient_checkpointing: bool = False
+    side: int | None = None
+
+    @property
+    def place(self) -> str:
+        """Its folder or hub id (`place_of`)."""
+        return place_of(self.name)
+
+    def load(self) -> ImageTokenPolicy:
+        """The policy, ready to act and to train."""
+        from gamutrl.policies.image_tokens import ImageTokenPolicy
+
+        return ImageTokenPolicy.load(
+            self.place,
+            lora=self.lora,
+            freeze=self.freeze,
+            dtype=self.dtype,
+            device=self.device,
+            max_prompt_tokens=self.max_prompt_tokens,
+            on_long_prompt=self.on_long_prompt,
+            gradient_checkpointing=self.gradient_checkpointing,
+            side=self.side,
+        )
+
+
+@dataclass(frozen=True)
+class NextScaleModel:
+    """A next-scale model: one of the zoo (`var-tiny`), a folder, or VAR's published weights by their file
+    (`FoundationVision/var/var_d30.pth`).
+
+    actions: what is one action, all tokens of a "scale" or a single "token".
+    """
+
+    name: str = "var-tiny"
+    actions: Literal["scale", "token"] = "scale"
+    device: str = "auto"
+
+    @property
+    def place(self) -> str:
+        """Its folder or hub id (`place_of`)."""
+        return place_of(self.name)
+
+    def load(self) -> NextScalePolicy:
+        """The policy, ready to act and to train."""
+        from gamutrl.policies.next_scale import NextScalePolicy
+
+        return NextScalePolicy.load(self.place, actions=self.actions, device=device_of(self.device))
+
+
+@dataclass(frozen=True)
+class MaskedModel:
+    """A masked diffusion model over words and picture codes: one of the zoo (`mask-tiny`), or a folder."""
+
+    name: str = "mask-tiny"
+    device: str = "auto"
+
+    @property
+    def place(self) -> str:
+        """Its folder (`place_of`)."""
+        return place_of(self.name)
+
+    def load(self) -> MaskedPolicy:
+        """The policy, ready to act and to train."""
+        from gamutrl.policies.masked import MaskedPolicy
+
+        return MaskedPolicy.load(self.place, device=device_of(self.device))
+
+
+def device_of(name: str) -> str:
+    """A device by name; "auto" is the accelerator if there is one."""
+    if name != "auto":
+        return name
+    import torch
+
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return str(found or "cpu")
+
+
+KINDS: Mapping[str, type] = {
+    "blobs": FlowModel,
+    "emu3": ImageTokenModel,
+    "gamut_masked": MaskedModel,
+    "gamut_next_scale": NextScaleModel,
+    "janus": ImageTokenModel,
+}
+"""Which models draw, by the `model_type` of their configuration; others are taken for ones that answer with text."""
 
 
 def model_of(name: str) -> Any:

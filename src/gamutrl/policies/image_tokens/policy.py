@@ -1,0 +1,246 @@
+"""A policy that draws by sampling the codes of a picture one after another, and writes as well.
+
+What it is made of is the text policy's: prompts are prefilled once for their group, rows packed once a prompt, and what
+sampling recorded is what scoring finds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from transformers import ProcessorMixin
+
+from gamutrl.core import Batch, Prompt, Rollout, Row, Sampling, Turn
+from gamutrl.core.batch import pad
+from gamutrl.environments import Environment
+from gamutrl.policies import scoring
+from gamutrl.policies.base import Statistic
+from gamutrl.policies.image_tokens.codes import codes_of
+from gamutrl.policies.image_tokens.joint import Easel, Joint, JointRows, JointSegments, guided_head
+from gamutrl.policies.image_tokens.rollouts import first_of, perform
+from gamutrl.policies.loading import load
+from gamutrl.policies.media import embedded
+from gamutrl.policies.models import Lora
+from gamutrl.policies.packing import Continuation, pack
+from gamutrl.policies.text import TextPolicy
+
+Made = str | Image.Image | tuple[str, Image.Image]
+"""What a demonstration shows: words, a picture, or a plan and its picture."""
+
+
+class ImageTokenPolicy(TextPolicy):
+    """A model that writes words and draws pictures as codes (Janus, Janus-Pro, Emu3).
+
+    A rollout's turns are rows of their own: `part` is "text" or "image". `rollout.output` is the picture.
+    Classifier-free guidance is the sampling settings': `guidance` weighs what is sampled, `guidance_train` what is
+    recorded and trained. side: codes along a picture's edge, where the model leaves that open.
+    """
+
+    backbone: Joint
+    segments: JointSegments
+
+    def __init__(
+        self, module: nn.Module, processor: ProcessorMixin, *, side: int | None = None, **options: Any
+    ) -> None:
+        super().__init__(module, processor, **options)
+        self.codes = codes_of(self.model, processor, side)
+        for parameter in self.codes.tokenizer:
+            parameter.requires_grad_(False)
+        self.backbone = Joint(self.model, self.codes)
+        self.segments = JointSegments(processor, self.backbone)
+
+    @classmethod
+    def load(  # type: ignore[override]
+        cls,
+        name_or_path: str | Path,
+        *,
+        dtype: str | torch.dtype = "auto",
+        device: str | torch.device = "auto",
+        lora: Lora | None = None,
+        freeze: Sequence[str] = (),
+        max_prompt_tokens: int | None = None,
+        on_long_prompt: Literal["fail", "drop"] = "fail",
+        gradient_checkpointing: bool = False,
+        side: int | None = None,
+    ) -> ImageTokenPolicy:
+        """A hub id or a folder to a policy. freeze: "vision", "connector", "generation", "language"."""
+        module, processor = load(name_or_path, dtype=dtype, device=device, lora=lora)
+        policy = cls(module, processor, side=side, max_prompt_tokens=max_prompt_tokens, on_long_prompt=on_long_prompt)
+        for part in freeze:
+            for parameter in policy.backbone.part(part):
+                parameter.requires_grad_(False)
+        if gradient_checkpointing:
+            policy.backbone.checkpoint_layers()
+        return policy
+
+    # -- acting ---------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def rollout(
+        self,
+        prompts: Sequence[Prompt],
+        group_size: int,
+        environment: Environment,
+        sampling: Sampling,
+        *,
+        seed: int,
+    ) -> Batch:
+        """`group_size` rollouts of each prompt; a picture each, unless the environment asks for words or for both.
+
+        Raises ValueError, naming the row, for a prompt that the model can't take or that is too long, and for a model
+        whose prompts can't be shared.
+        """
+        if not self._packs:
+            raise ValueError(f"A {type(self.model).__name__} can't draw here: {self.backbone.reason or 'see above'}.")
+        opening = self.codes.opening if first_of(environment) == "image" else ""
+        prefill = sampling.prefill + opening
+        kept = [(prompt, segment) for prompt in prompts if (segment := self._opened(prompt, prefill)) is not None]
+        prompts, begun = [prompt for prompt, _ in kept], [segment for _, segment in kept]
+        rollouts: list[Rollout] = []
+        if prompts:
+            easel = Easel(self.backbone, self.segments, self._tower_fixed, self.tokens_per_pass)
+            rollouts = perform(
+                easel, self.segments, prompts, begun, group_size, environment, sampling, seed, self.max_tokens
+            )
+        batch = self._batch(prompts, rollouts, [p for p in range(len(prompts)) for _ in range(group_size)])
+        batch.info["sampling"] = sampling
+        batch.info["media_size"] = [segment.sizes for segment in begun]
+        JointRows(batch, self.segments).cache.update({(prompt, prefill): segment for prompt, segment in kept})
+        return batch
+
+    def demonstrated(  # type: ignore[override]
+        self, prompts: Sequence[Prompt], made: Sequence[Made], sampling: Sampling = Sampling()
+    ) -> Batch:
+        """One rollout a prompt, whose actions are given: words and the token that ends them, a picture, or a plan that
+        runs on into its picture. `sampling` says at which guidance and temperature they are scored."""
+        pictures = [one if isinstance(one, Image.Image) else one[1] for one in made if not isinstance(one, str)]
+        codes = iter(self.codes.encode(pictures) if pictures else [])
+        rollouts = []
+        for prompt, one in zip(prompts, made):
+            turns: list[Turn] = []
+            said = one if isinstance(one, str) else one[0] if isinstance(one, tuple) else None
+            if said is not None:
+                last = self.segments.end if isinstance(one, str) else self.segments.opens
+                turns.append(self._shown(torch.cat([self.segments.tokens_of(said), torch.tensor([last])]), sampling))
+            if not isinstance(one, str):
+                prefill = self.segments.opening_rest if turns else self.codes.opening
+                picture = one[1] if isinstance(one, tuple) else one
+                turns.append(self._shown(next(codes) + self.backbone.words, sampling, prefill, picture))
+                if len(turns) == 2:
+                    turns[0].observation_role = "inside"
+            rollouts.append(Rollout(prompt, turns, output=said if isinstance(one, str) else turns[-1].info["picture"]))
+        return self._batch(prompts, rollouts, list(range(len(prompts))))
+
+    def _shown(
+        self, tokens_T: Tensor, sampling: Sampling, prefill: str = "", picture: Image.Image | None = None
+    ) -> Turn:
+        text, raw, char_of = self.segments.spell(tokens_T)
+        info = {} if picture is None else {"picture": picture, "guidance": sampling.trained_guidance}
+        temperature = sampling.trained_temperature
+        zero = torch.zeros(len(tokens_T))
+        return Turn(text, raw, tokens_T, zero, char_of, temperature, info=info, prefill=prefill, exact=False)
+
+    def _opened(self, prompt: Prompt, prefill: str) -> Any:
+        return self._segment(prompt, Sampling(prefill=prefill))
+
+    def _batch(self, prompts: Sequence[Prompt], rollouts: Sequence[Rollout], prompt_R: Sequence[int]) -> Batch:
+        """Every turn is a row: words and codes are scored by different heads."""
+        rows = [
+            Row(r, range(t, t + 1), "image" if self.segments.drawn(turn.tokens_T) else "text")
+            for r, rollout in enumerate(rollouts)
+            for t, turn in enumerate(rollout.turns)
+        ]
+        return Batch.of(prompts, rollouts, prompt_R, rows=rows)
+
+    # -- scoring --------------------------------------------------------------------------------------------------
+
+    @overload
+    def log_probs(self, batch: Batch) -> Tensor: ...
+
+    @overload
+    def log_probs(self, batch: Batch, statistics: Mapping[str, Statistic]) -> tuple[Tensor, dict[str, Tensor]]: ...
+
+    def log_probs(
+        self, batch: Batch, statistics: Mapping[str, Statistic] | None = None
+    ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
+        """Log-probabilities of the rows' words and codes, `logp_NT` float32, differentiable; 0 where the mask is False.
+
+        Codes are scored under their turn's guidance. With `statistics`, the pair of it and `{name: value_NT}`.
+        """
+        device = self.backbone.device
+        out = torch.zeros(batch.mask_NT.shape, device=device)
+        found = {name: torch.zeros(batch.mask_NT.shape, device=device) for name in statistics or {}}
+        mask_NT = batch.mask_NT.to(device)
+        turns = [batch.rollouts[row.rollout].turns[row.turns.start] for row in batch.rows]
+        sequences = JointRows(batch, self.segments).continuations()
+        for packed, hidden_WD, source_NT in self._hidden(sequences):
+            for part in self._parts(packed, hidden_WD[source_NT], turns, sequences):
+                index = torch.tensor(part.rows, device=device)
+                mask = mask_NT[index, : part.states_NTD.shape[1]]
+                target = pad([turns[n].tokens_T - part.first for n in part.rows])[:, : mask.shape[1]].long().to(device)
+                temperature = torch.tensor([turns[n].temperature for n in part.rows], device=device)
+                temperature = temperature[:, None].expand_as(mask)
+                scorer = (part.head, part.banned, part.vocabulary)
+                logp = scoring.log_probs(part.states_NTD[mask], target[mask], temperature[mask], *scorer)
+                where = (index[:, None].expand_as(mask)[mask], mask.nonzero()[:, 1])
+                out = out.index_put(where, logp)
+                if statistics:
+                    group = batch.group_N.to(device)[index]
+                    groups = [(group == g).nonzero().flatten() for g in group.unique()]
+                    values = scoring.statistics(part.states_NTD, mask, temperature, groups, statistics, *scorer)
+                    for name, value in values.items():
+                        found[name] = found[name].index_put(where, value[mask])
+        return (out, found) if statistics is not None else out
+
+    def _parts(
+        self, rows: Sequence[int], hidden_NTD: Tensor, turns: Sequence[Turn], sequences: Sequence[Continuation]
+    ) -> Iterator[_Part]:
+        """The rows of a pack by what predicts them: words, then codes by guidance."""
+        by_guidance: dict[float | None, list[int]] = {}
+        for place, n in enumerate(rows):
+            drawn = self.segments.drawn(turns[n].tokens_T)
+            by_guidance.setdefault(turns[n].info["guidance"] if drawn else None, []).append(place)
+        no_token, size = self.backbone.no_token, self.codes.size
+        for guidance, places in by_guidance.items():
+            chosen, states = [rows[place] for place in places], hidden_NTD[places]
+            if guidance is None:
+                banned = torch.tensor(self.segments.banned, dtype=torch.long, device=hidden_NTD.device)
+                yield _Part(chosen, states, self.backbone.logits, 0, banned, self.backbone.words)
+                continue
+            states, head = states[:, : self.codes.count], self.codes.logits
+            if guidance != 1.0:
+                states = torch.cat([states, self._unasked(chosen, sequences)], dim=-1)
+                head = guided_head(self.codes, guidance)
+            yield _Part(chosen, states, head, self.backbone.words, no_token, size)
+
+    def _unasked(self, rows: Sequence[int], sequences: Sequence[Continuation]) -> Tensor:
+        """The hidden states `[N, count, D]` that predict the rows' codes where nothing was asked."""
+        pictures = [sequences[n].rest[-1] for n in rows]
+        before = [len(sequences[n].prompt) + sum(len(s) for s in sequences[n].rest[:-1]) for n in rows]
+        prompts = {length: self.segments.text(self.codes.unconditional(length)) for length in set(before)}
+        place_K = self.segments.written(torch.zeros(self.codes.count, dtype=torch.long))[1]
+        alone = [Continuation(prompts[length], [picture], place_K) for length, picture in zip(before, pictures)]
+        order = sorted(range(len(rows)), key=before.__getitem__)
+        packed = pack(alone, order, self.backbone)
+        embeds, deep = embedded(self.backbone, packed.tokens_L, packed.segments, packed.starts, self._tower_fixed)
+        hidden = self.backbone.hidden(embeds, packed.position_AL[:, None], packed.layout, deep, packed.wanted_W)
+        states = hidden[packed.source_NT]
+        return states[torch.tensor(order, device=states.device).argsort()]
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Rows that one head predicts. first: the token that is its column 0. vocabulary: how many columns it has."""
+
+    rows: list[int]
+    states_NTD: Tensor
+    head: Callable[[Tensor], Tensor]
+    first: int
+    banned: Tensor
+    vocabulary: int

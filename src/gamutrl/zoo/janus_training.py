@@ -1,0 +1,185 @@
+"""How `janus-tiny` is trained: codes of pictures first, then words and codes in one sequence. Resumable.
+
+Codes: an autoencoder without a table for the first quarter, whose latents then are clustered into the table; the table
+follows its members' mean from there (van den Oord et al. 2017, appendix A), and an entry that nothing uses is put where
+a latent is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import JanusForConditionalGeneration, PreTrainedTokenizerFast
+
+from gamutrl.zoo import janus_lessons as lessons
+from gamutrl.zoo.janus import CODES, COUNT
+from gamutrl.zoo.train import Phase
+
+CHECKPOINT_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The length of each phase in steps, its batch and its learning rate."""
+
+    code_steps: int = 700
+    code_batch: int = 32
+    code_rate: float = 2e-3
+    steps: int = 1000
+    batch: int = 48
+    rate: float = 2e-3
+    warmup: int = 50
+    decay: float = 0.4
+    seed: int = 0
+
+    def rate_at(self, step: int, steps: int, peak: float) -> float:
+        left = (steps - step) / max(1.0, self.decay * steps)
+        return peak * min(1.0, (step + 1) / self.warmup, max(left, 0.02))
+
+
+def train(
+    model: JanusForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, plan: Plan, folder: Path
+) -> dict[str, Any]:
+    """Both phases, from where a run in this folder stopped; what was measured last, by phase."""
+    vq, parts = model.model.vqmodel, model.model
+    table = _Table(vq)
+    codes = Phase("codes", vq, [torch.optim.AdamW(vq.parameters(), betas=(0.9, 0.98), weight_decay=0.01, fused=True)])
+    _run(codes, plan, plan.code_steps, plan.code_rate, folder, lambda step: table.loss(step, plan))
+    vq.requires_grad_(False)
+    names = ("language_model", "generation_embeddings", "generation_aligner", "generation_head", "vision_model")
+    modules = nn.ModuleDict({name: getattr(parts, name) for name in (*names, "aligner")})
+    both = Phase.start("both", modules)
+
+    def loss(step: int) -> tuple[Tensor, dict[str, float]]:
+        found = lessons.lessons(plan.seed * 1_000_003 + step, plan.batch)
+        return joint_loss(model, lessons.batch(found, tokenizer))
+
+    _run(both, plan, plan.steps, plan.rate, folder, loss)
+    return {phase.name: {"steps": phase.step, "seconds": phase.seconds, **phase.measured} for phase in (codes, both)}
+
+
+def joint_loss(model: JanusForConditionalGeneration, batch: lessons.Batch) -> tuple[Tensor, dict[str, float]]:
+    """The mean negative log-likelihood of words and codes, each action counting the same."""
+    parts = model.model
+    embeds = model.get_input_embeddings()(batch.ids_BL)
+    if len(batch.seen_MCHW):
+        seen = parts.get_image_features(batch.seen_MCHW).pooler_output
+        embeds = embeds.masked_scatter((batch.ids_BL == model.config.image_token_id)[..., None], seen)
+    code_MK = encode(model, batch.drawn_MCHW)
+    rows = batch.drawn_B.nonzero()
+    place_MK = batch.start_B[batch.drawn_B][:, None] + torch.arange(COUNT)
+    embeds = embeds.index_put((rows, place_MK), model.prepare_embeddings_for_image_generation(code_MK))
+    hidden_BLD = parts.language_model(inputs_embeds=embeds, use_cache=False).last_hidden_state
+    code_logits = parts.generation_head(hidden_BLD[rows, place_MK - 1])
+    target_BL = batch.target_BL[:, 1:]
+    learned = target_BL >= 0
+    word_logits = model.lm_head(hidden_BLD[:, :-1][learned])
+    drawn = F.cross_entropy(code_logits.flatten(0, 1), code_MK.flatten(), reduction="sum")
+    said = F.cross_entropy(word_logits, target_BL[learned], reduction="sum")
+    loss = (drawn + said) / (code_MK.numel() + learned.sum())
+    return loss, {
+        "loss": loss.item(),
+        "code_loss": drawn.item() / max(1, code_MK.numel()),
+        "word_loss": said.item() / max(1, int(learned.sum())),
+    }
+
+
+@torch.no_grad()
+def encode(model: JanusForConditionalGeneration, pixels_MCHW: Tensor) -> Tensor:
+    """The codes of pictures in [-1, 1], `[M, COUNT]`."""
+    vq = model.model.vqmodel
+    latent = F.normalize(_rows(vq.quant_conv(vq.encoder(pixels_MCHW))), dim=-1)
+    return (latent @ vq.quantize.embedding.weight.T).argmax(-1).view(-1, COUNT)
+
+
+class _Table:
+    """The autoencoder's loss, and its table of codes (unit vectors), which moves without a gradient."""
+
+    def __init__(self, vq: Any) -> None:
+        self.vq, self.weight = vq, vq.quantize.embedding.weight.requires_grad_(False)
+        self.count = torch.ones(CODES)
+
+    def loss(self, step: int, plan: Plan) -> tuple[Tensor, dict[str, float]]:
+        begin = plan.code_steps // 4
+        pixels = lessons.canvases(plan.seed * 1_000_003 + step, plan.code_batch)
+        if step == begin:
+            with torch.no_grad():
+                many = lessons.canvases(-1 - plan.seed, 384)
+                self.weight.copy_(clusters(F.normalize(_rows(self.vq.quant_conv(self.vq.encoder(many))), dim=-1)))
+        latent_BDHW = F.normalize(self.vq.quant_conv(self.vq.encoder(pixels)), dim=1)
+        code, pull = latent_BDHW, latent_BDHW.new_zeros(())
+        if step >= begin:
+            rows = _rows(latent_BDHW)
+            nearest = (rows @ self.weight.T).argmax(-1)
+            entry = self.weight[nearest].view(len(pixels), *latent_BDHW.shape[2:], -1).permute(0, 3, 1, 2)
+            pull = (latent_BDHW - entry).square().sum(1).mean()
+            code = latent_BDHW + (entry - latent_BDHW).detach()
+            if step < 0.9 * plan.code_steps:
+                self._follow(rows.detach(), nearest, step)
+        drawn = self.vq.decoder(self.vq.post_quant_conv(code))
+        # Most of a picture is ground: what lies on it counts more.
+        weight = 1 + 4 * ((pixels - pixels[:, :, :1, :1]).abs().amax(1, keepdim=True) > 0.1)
+        error = ((drawn - pixels).abs() * weight).mean()
+        used = float((self.count > 0.05).float().mean())
+        return error + 0.25 * pull, {"error": error.item(), "pull": pull.item(), "used": used}
+
+    @torch.no_grad()
+    def _follow(self, rows: Tensor, nearest: Tensor, step: int) -> None:
+        total = torch.zeros_like(self.weight).index_add(0, nearest, rows)
+        count = torch.bincount(nearest, minlength=CODES).float()
+        self.count.mul_(0.98).add_(count, alpha=0.02)
+        moved = F.normalize(0.97 * self.weight + 0.03 * total / count.clamp(min=1)[:, None], dim=-1)
+        self.weight.copy_(torch.where(count[:, None] > 0, moved, self.weight))
+        unused = (self.count < 0.02).nonzero().flatten()
+        if len(unused) and step % 20 == 0:
+            generator = torch.Generator().manual_seed(step)
+            self.weight[unused] = rows[torch.randint(len(rows), (len(unused),), generator=generator)]
+            self.count[unused] = 1.0
+
+
+def clusters(row_ND: Tensor, rounds: int = 12) -> Tensor:
+    """Unit vectors in `CODES` clusters by angle: their centres, `[CODES, D]`."""
+    generator = torch.Generator().manual_seed(0)
+    center = row_ND[torch.randperm(len(row_ND), generator=generator)[:CODES]].clone()
+    for _ in range(rounds):
+        nearest = (row_ND @ center.T).argmax(-1)
+        total = torch.zeros_like(center).index_add(0, nearest, row_ND)
+        count = torch.bincount(nearest, minlength=CODES)
+        spare = row_ND[torch.randint(len(row_ND), (CODES,), generator=generator)]
+        center = F.normalize(torch.where(count[:, None] > 0, total, spare), dim=-1)
+    return center
+
+
+def _rows(latent_BDHW: Tensor) -> Tensor:
+    return latent_BDHW.flatten(2).transpose(1, 2).flatten(0, 1)
+
+
+def _run(
+    phase: Phase,
+    plan: Plan,
+    steps: int,
+    peak: float,
+    folder: Path,
+    loss: Callable[[int], tuple[Tensor, dict[str, float]]],
+) -> None:
+    """The phase's steps that are left; a checkpoint every minute and at the end."""
+    phase.resume(folder)
+    began = last = time.monotonic()
+    before = phase.seconds
+    while phase.step < steps:
+        value, measured = loss(phase.step)
+        phase.update(value, plan.rate_at(phase.step, steps, peak))
+        phase.measure(measured)
+        phase.seconds = before + time.monotonic() - began
+        if time.monotonic() - last > CHECKPOINT_SECONDS or phase.step == steps:
+            phase.save(folder)
+            last = time.monotonic()
+            told = " ".join(f"{name} {number:.3f}" for name, number in phase.measured.items())
+            print(f"{phase.name} {phase.step}/{steps} {phase.seconds:.0f} s {told}", flush=True)
