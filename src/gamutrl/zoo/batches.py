@@ -68,12 +68,22 @@ class LessonBatches(Dataset[Packed]):
 
     After `reading` batches of dense reading, batches come in rounds of `ROUND`: some of single pictures, which share
     out one pool by length so that little is padding, one of clips, and one of several pictures or of clips in turn.
+    From batch `varied` on, the questions about one picture or clip are of different kinds.
     """
 
     ROUND = 8
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, steps: int, seed: int, reading: int, size: int = 24) -> None:
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerFast,
+        steps: int,
+        seed: int,
+        reading: int,
+        varied: int | None = None,
+        size: int = 24,
+    ) -> None:
         self.tokenizer, self.steps, self.seed, self.reading, self.size = tokenizer, steps, seed, reading, size
+        self.varied = steps if varied is None else varied
         self.pool: tuple[int, list[lessons.Example]] = (-1, [])
 
     def __len__(self) -> int:
@@ -81,13 +91,13 @@ class LessonBatches(Dataset[Packed]):
 
     def __getitem__(self, k: int) -> Packed:
         turn, place = divmod(k, self.ROUND)
-        seed = self.seed * 1_000_003 + k
+        seed, varied = self.seed * 1_000_003 + k, k >= self.varied
         if k < self.reading:
             return pack(list(lessons.examples(lessons.FIRST, self.size, seed)), self.tokenizer)
         if place == 5:
-            return pack(list(lessons.examples(lessons.CLIPS, self.size // 2, seed)), self.tokenizer)
+            return pack(list(lessons.examples(lessons.CLIPS, self.size // 2, seed, varied=varied)), self.tokenizer)
         if place == 2 and turn % 2:
-            return pack(list(lessons.examples(lessons.CLIPS, self.size // 2, seed)), self.tokenizer)
+            return pack(list(lessons.examples(lessons.CLIPS, self.size // 2, seed, varied=varied)), self.tokenizer)
         if place == 2:
             found = sorted(lessons.examples(lessons.SEVERAL, self.size, seed), key=lambda example: len(example.media))
             count = len(found[len(found) // 2].media)
@@ -98,10 +108,9 @@ class LessonBatches(Dataset[Packed]):
     def _stills(self, turn: int) -> list[lessons.Example]:
         """A round's single pictures: six batches, each of like lengths, in no order of length."""
         if self.pool[0] != turn:
-            batches = self.ROUND - 2
-            found = list(
-                lessons.examples(lessons.STILLS, self.size * batches, self.seed * 1_000_003 + turn * self.ROUND)
-            )
+            batches, first = self.ROUND - 2, turn * self.ROUND
+            seed, varied = self.seed * 1_000_003 + first, first >= self.varied
+            found = list(lessons.examples(lessons.STILLS, self.size * batches, seed, varied=varied))
             found.sort(key=lambda example: sum(len(text) for dialogue in example.dialogues for text in dialogue))
             order = random.Random(turn).sample(range(batches), batches)
             self.pool = turn, [found[b * self.size + i] for b in order for i in range(self.size)]

@@ -101,25 +101,43 @@ CLIPS: list[Lesson] = [
 ]
 
 
-def examples(lessons: list[Lesson], n: int, seed: int, branches: int = 3) -> Iterator[Example]:
-    """`n` training examples: a lesson each, and more plain questions about its canvas where its world has them."""
+def examples(lessons: list[Lesson], n: int, seed: int, branches: int = 3, varied: bool = False) -> Iterator[Example]:
+    """`n` training examples: a lesson each, and more plain questions about what it shows where its world has them.
+
+    varied: of different kinds, each as likely; else mostly about where the objects are.
+    """
     rng = random.Random(f"lessons/{seed}")
     weights = [lesson.weight for lesson in lessons]
     for i, lesson in enumerate(rng.choices(lessons, weights, k=n)):
         (row,) = lesson.world.rows("train", 1, seed * 100_000 + i, task=lesson.task, **lesson.knobs)
         ((_, style, error_rate),) = rng.choices(lesson.styles, [share for share, _, _ in lesson.styles])
         dialogues = [(row.messages[0].text, lesson.world.demonstrate(row, style, error_rate, seed))]
-        yield Example(row.media, dialogues + more_dialogues(rng, lesson.world, row, branches - 1))
+        more = varied_dialogues if varied else more_dialogues
+        yield Example(row.media, dialogues + more(rng, lesson.world, row, branches - 1))
 
 
 def more_dialogues(rng: random.Random, world: ModuleType, row: Prompt, n: int) -> list[tuple[str, str]]:
     """At most `n` more plain questions about a row's canvas, answered exactly."""
     facts = row.columns["facts"]
-    if len(row.media) != 1 or row.media[0].kind != "image" or not facts:
-        return []
-    if world is digits and row.columns["query"].get("grid", 3) != 3:
-        return []
-    if world is puzzles or (world is scenes and "number" in facts[0]):
+    if not _has_more(world, row):
         return []
     asked = world.more_questions(rng, facts)
     return [world.answer_to(task, facts, query) for task, query in rng.sample(asked, min(n, len(asked)))]
+
+
+def varied_dialogues(rng: random.Random, world: ModuleType, row: Prompt, n: int) -> list[tuple[str, str]]:
+    """The same about a row's canvas or clip, of different kinds."""
+    facts = row.columns["facts"]
+    if world is not clips and not _has_more(world, row):
+        return []
+    asked = [(task, query) for task, query in world.varied_questions(rng, facts) if task != row.columns["task"]]
+    return [world.answer_to(task, facts, query) for task, query in rng.sample(asked, min(n, len(asked)))]
+
+
+def _has_more(world: ModuleType, row: Prompt) -> bool:
+    facts = row.columns["facts"]
+    if len(row.media) != 1 or row.media[0].kind != "image" or not facts or world is puzzles:
+        return False
+    if world is digits:
+        return row.columns["query"].get("grid", 3) == 3
+    return "number" not in facts[0]

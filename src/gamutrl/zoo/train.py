@@ -24,20 +24,22 @@ from gamutrl.zoo.vision import Canvases, Heads
 CHECKPOINT_SECONDS = 60
 
 
-PHASES = ("vision_steps", "reading_steps", "language_steps")
+PHASES = ("vision_steps", "reading_steps", "varied_from", "language_steps")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The length of each phase in steps (the first of the language phase are of dense reading), and its learning rate:
-    risen to in `warmup` steps, held, and brought to nearly nothing over the last part (`decay`) of the phase.
+    """The length of each phase in steps (the first of the language phase are of dense reading, those from
+    `varied_from` on ask questions of every kind), and its learning rate: risen to in `warmup` steps, held, and brought
+    to nearly nothing over the last part (`decay`) of the phase.
 
     Vision stays as the first phase leaves it: the gradients of language wiped it out when they reached it.
     """
 
     vision_steps: int = 900
     reading_steps: int = 400
-    language_steps: int = 4000
+    varied_from: int = 2800
+    language_steps: int = 4500
     vision_rate: float = 1.5e-3
     language_rate: float = 1.5e-3
     warmup: int = 100
@@ -182,7 +184,7 @@ def train(
             vision.update(loss, plan.rate(vision.step, plan.vision_steps, plan.vision_rate))
             vision.measure(seen)
         language.resume(folder)
-        batches = LessonBatches(tokenizer, plan.language_steps, plan.seed, plan.reading_steps)
+        batches = LessonBatches(tokenizer, plan.language_steps, plan.seed, plan.reading_steps, plan.varied_from)
         for batch in _steps(language, batches, progress, folder):
             loss, seen = language_loss(model, batch)
             language.update(loss, plan.rate(language.step, plan.language_steps, plan.language_rate))

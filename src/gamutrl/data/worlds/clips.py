@@ -98,6 +98,25 @@ def caption(clip: Clip) -> str:
     return ", ".join(describe(shape) for shape in clip["tracks"])
 
 
+def answer_to(task: str, facts: Any, query: Query) -> tuple[str, str]:
+    """A plain question about these facts, and its answer."""
+    chosen = base.find_task("clips", _TASKS, task)
+    return chosen.ask(query), chosen.solve(facts, query).written()
+
+
+def varied_questions(rng: random.Random, clip: Clip) -> list[tuple[str, Query]]:
+    """One question of each kind that this clip can answer."""
+    first, starts = clip["tracks"][0], [shape["visible"][0] for shape in clip["tracks"]]
+    asked: list[tuple[str, Query]] = [("caption", {})]
+    if first["direction"]:
+        asked.append(("direction", {"name": name(first), "direction": first["direction"]}))
+    if len(first["visible"]) == first["visible"][-1] - first["visible"][0] + 1:
+        asked.append(("span", {"name": name(first)}))
+    if len(set(starts)) == len(starts) > 1:
+        asked += [("order", {"which": which}) for which in ("first", "last")]
+    return asked
+
+
 def _still(rng: random.Random, most: int, taken: Sequence[tuple[str, str]], frames: int) -> list[Track]:
     kinds = rng.sample([kind for kind in _KINDS if kind not in taken], rng.randint(0, most))
     return [track(rng, kind, frames) for kind in kinds]

@@ -88,6 +88,19 @@ def more_questions(rng: random.Random, digits: Sequence[Digit]) -> list[tuple[st
     return asked + [("locate", {"digit": value}) for value in values if values.count(value) == 1]
 
 
+def varied_questions(rng: random.Random, digits: Sequence[Digit]) -> list[tuple[str, Query]]:
+    """One question of each kind that a canvas of digits on a 3 × 3 grid can answer."""
+    values = [digit["digit"] for digit in digits]
+
+    def shown() -> int:
+        return rng.choice(values) if rng.random() < 0.7 else rng.randrange(10)
+
+    asked: list[tuple[str, Query]] = [("read", {"grid": 3}), ("everything", {"digit": None}), ("sum", {})]
+    asked += [("count", {"digit": shown()}), ("detect", {"digit": shown()})]
+    single = [value for value in values if values.count(value) == 1]
+    return [*asked, ("locate", {"digit": rng.choice(single)})] if single else asked
+
+
 # Tasks
 
 

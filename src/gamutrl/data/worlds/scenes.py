@@ -129,6 +129,45 @@ def more_questions(rng: random.Random, things: Sequence[Thing]) -> list[tuple[st
     return asked
 
 
+def varied_questions(rng: random.Random, things: Sequence[Thing]) -> list[tuple[str, Query]]:
+    """One question of each kind that this canvas can answer."""
+    things = list(things)
+
+    def shown() -> Query:
+        """A filter that fits something, more often than not."""
+        query = _filter(rng)
+        if things and rng.random() < 0.7:
+            thing = rng.choice(things)
+            query = {key: value and thing[key] for key, value in query.items()}
+        return query
+
+    asked: list[tuple[str, Query]] = [("read", {}), ("caption", {}), ("everything", {"colour": None, "shape": None})]
+    asked += [("count", shown()), ("detect", shown())]
+    asked.append(("statement", {"statement": _statement(rng, things, rng.random() < 0.5)}))
+    key, values = rng.choice((("colour", COLOURS), ("shape", SHAPES)))
+    seen = sorted({thing[key] for thing in things})
+    first = rng.choice(seen or values)
+    second = rng.choice([value for value in (seen if len(seen) > 1 else values) if value != first])
+    asked.append(("compare", {"key": key, "first": first, "second": second}))
+    single = [
+        query
+        for thing in things
+        for query in ({"colour": thing["colour"], "shape": None}, {"colour": None, "shape": thing["shape"]})
+        if sum(matches(other, query) for other in things) == 1
+    ]
+    if single:
+        asked += [("locate", rng.choice(single)), ("point", rng.choice(single))]
+        query = rng.choice(single)
+        asked.append(("attribute", {"asked": "shape" if query["colour"] else "colour", **query}))
+    names = [name(thing) for thing in things]
+    alone = [thing for thing in things if names.count(name(thing)) == 1]
+    pairs = [(a, b) for a in alone for b in alone if a is not b and _direction(a, b)]
+    if pairs:
+        a, b = rng.choice(pairs)
+        asked.append(("relation", {"first": name(a), "second": name(b)}))
+    return asked
+
+
 # Tasks
 
 
