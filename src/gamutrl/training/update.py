@@ -4,13 +4,13 @@ rows."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from gamutrl.core import Batch, Context
+from gamutrl.core import Batch, Context, Prompt
 from gamutrl.functional.weights import weighted_total
 from gamutrl.policies.base import Policy
 from gamutrl.training.defaults import ActionWeights
@@ -59,7 +59,8 @@ def update(
     logs: list[dict[str, float]] = []
     total = stage.steps * stage.updates_per_batch * stage.minibatches
     for repeat in range(stage.updates_per_batch):
-        for number, part in enumerate(split_groups(batch, stage.minibatches, context.generator(f"split{repeat}"))):
+        used, generator = batch.of_update(repeat), context.generator(f"split{repeat}")
+        for number, part in enumerate(split_groups(used, stage.minibatches, generator)):
             done = (context.step * stage.updates_per_batch + repeat) * stage.minibatches + number + 1
             pieces = _pieces(stage, policy, part, context)
             logs.append(descend(pieces, stage.optimizer, optimizer, done / total, context, session))
@@ -103,7 +104,8 @@ def _pieces(stage: Updating, policy: Policy, part: Batch, context: Context) -> I
         piece = part.take_rows(rows)
         terms_NT, measured = stage.loss(policy, piece, context)
         loss = weighted_total(terms_NT, weight_NT[rows].to(terms_NT.device))
-        yield Piece(loss, measured, len(rows) / len(part.rows), whose(piece))
+        owners = [piece.prompts[p] for p in piece.prompt_N.tolist()]
+        yield Piece(loss, measured, len(rows) / len(part.rows), whose(owners))
 
 
 def split_groups(batch: Batch, parts: int, generator: torch.Generator) -> Iterator[Batch]:
@@ -133,8 +135,8 @@ def forward_parts(batch: Batch, limit: int) -> Iterator[list[int]]:
         yield part
 
 
-def whose(batch: Batch) -> str:
-    """The rows of a batch by their prompts' ids, for a message: "rows a, b and 3 more"."""
-    ids = list(dict.fromkeys(batch.prompts[p].id or f"prompt {p}" for p in batch.prompt_N.tolist()))
+def whose(prompts: Sequence[Prompt]) -> str:
+    """Rows by their ids, for a message: "rows a, b and 3 more"."""
+    ids = list(dict.fromkeys(prompt.id or f"prompt {p}" for p, prompt in enumerate(prompts)))
     more = f" and {len(ids) - 8} more" if len(ids) > 8 else ""
     return f"rows {', '.join(ids[:8])}{more}"
