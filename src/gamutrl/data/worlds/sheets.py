@@ -53,6 +53,13 @@ class Sheet:
         mask = Image.fromarray((render.digit_stamp(scan) * 255).astype(np.uint8))
         self.picture.paste(colour, (x1, y1), mask.resize((x2 - x1, y2 - y1), Image.Resampling.BILINEAR))
 
+    def number(self, number: int, at: Sequence[float], height: float, colour: Colour) -> None:
+        """A printed number in the worlds' own print, with its top left corner at a place."""
+        stamp = Image.fromarray((render.number_stamp(number) * 255).astype(np.uint8))
+        size = (max(1, round(stamp.width * height * self.scale / stamp.height)), max(1, round(height * self.scale)))
+        place = (round(at[0] * self.scale), round(at[1] * self.scale))
+        self.picture.paste(colour, place, stamp.resize(size, Image.Resampling.BOX))
+
     def words(self, text: str, at: Sequence[float], height: float, colour: Colour = INK) -> View:
         """Printed words with their top left corner at a place; returns the box that they fill, in the view."""
         font = _font(max(4, round(height * self.scale)))

@@ -1,0 +1,195 @@
+"""Collections of rendered pages, and questions whose answer stands on one of them, in small print.
+
+A page has a title of two coloured shapes over a coloured band, plain to see, a small handwritten digit on a plate, and
+a line of print. A collection is known by its split, its number and its size; the pages of the test split are in no
+training collection. Knobs: `pages` (how many there are, at most 828), `collection` (which), `ink` (height of the digit in the
+model's view), `side` (pixels of a page), `form`. A row shows no picture: pages come by searching. Columns beside the
+usual ones: `golden` (names of the pages that hold the answer), `evidence` (where on the page).
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+from PIL import Image
+
+from gamutrl.core import Part, Prompt
+from gamutrl.data.worlds import base, render, scenes, sheets, turns
+from gamutrl.data.worlds.base import Query, Solution, Split, Task
+
+STYLES = base.STYLES
+SIDE = 576
+TITLES = ([6, 4, 30, 28], [42, 4, 66, 28])
+PLATE = [26, 40, 46, 60]
+BAND = [6, 31, 66, 35]
+_EVERY = tuple(itertools.product(itertools.combinations(scenes.KINDS, 2), scenes.COLOURS))
+_TOPICS = ("harbour", "orchard", "railway", "library", "market", "valley", "castle", "garden", "bridge", "island")
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page: its name, the two shapes and the band of its title, the digit on it, and its print."""
+
+    name: str
+    title: tuple[scenes.Kind, scenes.Kind]
+    band: str
+    digit: int
+    scan: int
+    print: str
+    ink: float
+    side: int
+
+    @property
+    def title_text(self) -> str:
+        return f"{' and '.join(f'{colour} {shape}' for colour, shape in self.title)} on {self.band}"
+
+    @property
+    def words(self) -> str:
+        """What a reader of pages would read, but for the digit."""
+        return f"{self.title_text}. {self.print}"
+
+    def draw(self) -> Image.Image:
+        """The page at its full size."""
+        sheet = sheets.Sheet(self.side, (235, 232, 224))
+        for (colour, shape), box in zip(self.title, TITLES):
+            sheet.shape(shape, render.COLOURS[colour], box)
+        sheet.rectangle(BAND, fill=render.COLOURS[self.band])
+        sheet.rectangle(PLATE, fill=(200, 196, 186))
+        sheet.rectangle(sheets.middle(PLATE, self.ink * 1.3), fill=sheets.PLATE)
+        sheet.scan(self.scan, sheets.middle(PLATE, self.ink))
+        sheet.words(self.print, (6, 64), 2.6)
+        return sheet.picture
+
+
+def rows(split: Split, n: int, seed: int = 0, *, task: str, **knobs: Any) -> list[Prompt]:
+    """`n` rows of a task; train and test share no page and no scan of a digit."""
+    made = base.make_rows("library", _TASKS, split, n, seed, task, knobs)
+    return [
+        replace(
+            row,
+            columns={
+                **row.columns,
+                "golden": [f"page_{number:03d}" for number in row.columns["query"]["pages"]],
+                "evidence": [PLATE] * len(row.columns["query"]["pages"]),
+            },
+        )
+        for row in made
+    ]
+
+
+def demonstrate(row: Prompt, style: str = "direct", error_rate: float = 0.0, seed: int = 0) -> str:
+    """An assistant text that answers the row at once (see `base.STYLES`)."""
+    return base.write_demonstration(_TASKS, row, style, error_rate, seed)
+
+
+def demonstrate_turns(
+    row: Prompt,
+    write: turns.Writer = turns.search_or_crop_tag,
+    error_rate: float = 0.0,
+    seed: int = 0,
+    *,
+    detour: float = 0.0,
+    form: str = "think",
+) -> list[str]:
+    """The assistant's turns: a search and a closer look for each page, then the answer.
+
+    detour: how often a crop goes astray first.
+    """
+    rng = random.Random(f"{row.id}/turns/{seed}")
+    columns = row.columns
+    solution = _TASKS[columns["task"]].solve(columns["facts"], columns["query"])
+    looks = []
+    for title in columns["query"]["titles"]:
+        looks += [turns.Look("find the page", {"query": title}), turns.Look("read the digit", {"box": PLATE})]
+    plan = turns.Plan(looks, solution.thought, solution.answer)
+    plan = turns.clumsy(plan, rng, detour, error_rate, base.wrong_answer(solution, rng))
+    return turns.written(plan, write, form)
+
+
+def answers(task: str, **knobs: Any) -> Sequence[str]:
+    """The answers a policy that does not look could always give."""
+    return base.find_task("library", _TASKS, task).constant
+
+
+def collection_of(prompt: Prompt) -> tuple[Page, ...]:
+    """The collection that a row's question is about."""
+    return collection(**prompt.columns["facts"])
+
+
+@lru_cache(maxsize=16)
+def collection(split: Split, number: int = 0, pages: int = 240, ink: float = 3.2, side: int = SIDE) -> tuple[Page, ...]:
+    """The pages of a collection, in order of their names. Half of all titles are for each split."""
+    titles = [title for i, title in enumerate(_EVERY) if (i % 2 == 1) == (split == "test")]
+    if not 1 <= pages <= len(titles):
+        raise ValueError(f"A collection has from 1 to {len(titles)} pages, not {pages}.")
+    rng = random.Random(f"library/{split}/{number}/{pages}")
+    made = []
+    for i, (title, band) in enumerate(rng.sample(titles, pages)):
+        digit = rng.randrange(10)
+        words = f"{rng.choice(_TOPICS)} and {rng.choice(_TOPICS)}, no. {rng.randint(100, 999)}"
+        scan = rng.choice(render.scans(split)[digit])
+        made.append(Page(f"page_{i:03d}", title, band, digit, scan, words, ink, side))
+    return tuple(made)
+
+
+def _draw(
+    rng: random.Random,
+    split: Split,
+    terms: int = 1,
+    pages: int = 240,
+    collection: int = 0,
+    ink: float = 3.2,
+    side: int = SIDE,
+) -> Any:
+    facts = {"split": split, "number": collection, "pages": pages, "ink": ink, "side": side}
+    there = _collection(facts)
+    chosen = sorted(rng.sample(range(pages), terms))
+    return facts, {"pages": chosen, "titles": [there[number].title_text for number in chosen]}
+
+
+def _draw_sum(rng: random.Random, split: Split, **knobs: Any) -> Any:
+    return _draw(rng, split, terms=2, **knobs)
+
+
+def _collection(facts: dict[str, Any]) -> tuple[Page, ...]:
+    return collection(**facts)
+
+
+def _solve(facts: dict[str, Any], query: Query) -> Solution:
+    digits = [_collection(facts)[number].digit for number in query["pages"]]
+    choices = [str(k) for k in range(10)] if len(digits) == 1 else ()
+    return Solution(str(sum(digits)), ", ".join(f"{t} {d}" for t, d in zip(query["titles"], digits)), choices)
+
+
+def _media(facts: dict[str, Any]) -> list[Part]:
+    return []
+
+
+def caption(facts: dict[str, Any]) -> str:
+    return f"{facts['pages']} pages"
+
+
+_TASKS: dict[str, Task] = {
+    "digit": Task(
+        _draw,
+        lambda q: f"Which digit is on the page of {q['titles'][0]}?",
+        _solve,
+        _media,
+        caption,
+        [str(k) for k in range(10)],
+    ),
+    "sum": Task(
+        _draw_sum,
+        lambda q: f"Sum of the digits on the pages of {' and of '.join(q['titles'])}?",
+        _solve,
+        _media,
+        caption,
+        [str(k) for k in range(19)],
+    ),
+}
+TASKS = tuple(_TASKS)
