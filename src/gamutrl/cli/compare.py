@@ -20,6 +20,7 @@ from gamutrl.cli.presets import (
 )
 
 if TYPE_CHECKING:
+    from gamutrl.rewards.base import Reward
     from gamutrl.training.preset import Preset
 
 EXAMPLES = """\
@@ -27,9 +28,11 @@ examples:
   gamut compare visual-rft grpo --seeds 3
   gamut compare video-r1 grpo-care grpo --seeds 5 --steps 100 --out runs/clips
   gamut compare visual-rft grpo --seeds 3 --out runs/comparison-001      go on where it was stopped
+  gamut compare vlm-r1 vlm-r1/ablation                                   against itself, less what it claims
 
 All systems run on the first one's model, rows, evaluation and warm start, for as many rollouts as it samples;
---task SYSTEM takes another's. Overrides (--rl.optimizer.lr 1e-5) hold for all of them.
+--task SYSTEM takes another's. Where one is rewarded for an answer that is the row's letter by letter, as plain GRPO is,
+it is rewarded by the measure of the task instead. Overrides (--rl.optimizer.lr 1e-5) hold for all of them.
 """
 
 
@@ -40,7 +43,7 @@ def add_verbs(verbs: Any) -> None:
         description="Trains several systems under equal conditions and compares them on held-out rows.",
         epilog=EXAMPLES,
     )
-    parser.add_argument("systems", metavar="SYSTEM", nargs="+", help="names from `gamut list`")
+    parser.add_argument("systems", metavar="SYSTEM", nargs="+", help="names from `gamut list`, or SYSTEM/VARIANT")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="runs of each system (default: 3)")
     parser.add_argument("--first-seed", type=int, default=0, metavar="N", help="the first of them (default: 0)")
     parser.add_argument(
@@ -64,6 +67,9 @@ def add_verbs(verbs: Any) -> None:
         metavar="DIR",
         help="where SYSTEM.json is written for each system but the baseline (default: OUT/evidence)",
     )
+    parser.add_argument(
+        "--same-rewards", action="store_true", help="all of them train on the rewards of --task (default: the first)"
+    )
     add_data_options(parser)
     parser.set_defaults(run=_compare, takes_overrides=True)
 
@@ -79,7 +85,7 @@ def arms(args: argparse.Namespace) -> dict[str, Preset]:
 
     if len(set(args.systems)) < 2:
         raise UsageError("Name at least two different systems to compare.")
-    task = find_preset(find_recipe(args.task or args.systems[0]), args.preset)
+    task = _preset(args.task or args.systems[0], args.preset)
     if args.model:
         task = task.with_model(args.model)
     if args.data:
@@ -88,22 +94,33 @@ def arms(args: argparse.Namespace) -> dict[str, Preset]:
         task = task.with_steps(args.steps)
     task = overridden(task)
     return {
-        name: under_equal_conditions(overridden(find_preset(find_recipe(name), args.preset)), task)
+        name: under_equal_conditions(overridden(_preset(name, args.preset)), task, args.same_rewards)
         for name in dict.fromkeys(args.systems)
     }
 
 
-def under_equal_conditions(preset: Preset, task: Preset) -> Preset:
+def under_equal_conditions(preset: Preset, task: Preset, same_rewards: bool = False) -> Preset:
     """A preset on another's model, rows, evaluation and earlier stages, for as many rollouts in its last stage.
 
-    What stays its own is its last stage: rewards, advantage, objective, hooks and their settings. Judges and readers
-    that the other's evaluation asks come along.
+    What stays its own is its last stage: rewards (but for `same_rewards`, and the accuracy of plain GRPO, which becomes
+    the task's own measure of what is right), advantage, objective, hooks and their settings. Judges and readers that
+    the other's evaluation asks come along. A stage made for another family of policy takes the task's sampling, rewards
+    and optimizer, too.
     """
     from gamutrl.training.preset import replace_field
 
     own: Any = preset.stages[-1]
     given: Any = task.stages[-1]
     own = replace_field(own, "data", given.data)
+    if type(getattr(own, "sampling", None)) is not type(getattr(given, "sampling", None)):
+        # Another family of policy: what only makes sense for the one that is trained comes with it.
+        for name in ("sampling", "rewards", "optimizer"):
+            own = replace_field(own, name, getattr(given, name, None)) if hasattr(given, name) else own
+    elif same_rewards:
+        own = replace_field(own, "rewards", given.rewards)
+    else:
+        rewards = tuple(_as_measured(reward, task.evaluation.metric) for reward in getattr(own, "rewards", ()))
+        own = replace_field(own, "rewards", rewards)
     if sampled(own) and sampled(given):
         own = replace_field(own, "steps", max(1, round(sampled(given) / sampled(own) * own.steps)))
     else:
@@ -117,6 +134,21 @@ def under_equal_conditions(preset: Preset, task: Preset) -> Preset:
         responders=tuple({**dict(task.responders), **dict(preset.responders)}.items()),
         save_every=task.save_every,
     )
+
+
+def _as_measured(reward: Reward, metric: Reward) -> Reward:
+    """Plain GRPO's accuracy is exact text, which is 0 wherever answers are right by degrees: it becomes the metric."""
+    from gamutrl.recipes.plain import ACCURACY
+
+    if reward.score != ACCURACY.score or metric.scope != "rollout":
+        return reward
+    return dataclasses.replace(metric, name=reward.name, weight=reward.weight)
+
+
+def _preset(name: str, preset: str) -> Preset:
+    """The preset of SYSTEM or SYSTEM/VARIANT."""
+    system, _, variant = name.partition("/")
+    return find_preset(find_recipe(system), preset, variant or "default")
 
 
 def sampled(stage: Any) -> int:
@@ -166,7 +198,9 @@ def _finish(preset: Preset, folder: Path, name: str, preset_name: str, seed: int
             raise UsageError(f"{folder} holds a run with other settings; name another --out.")
         api.resume(folder, watchers=[Bar()])
         return
-    about = about_of(find_recipe(name), name, preset_name) | {"rollouts": sampled(preset.stages[-1])}
+    system, _, variant = name.partition("/")
+    about = about_of(find_recipe(system), name, preset_name, variant or "default")
+    about["rollouts"] = sampled(preset.stages[-1])
     api.train(preset, folder, seed=seed, watchers=[Bar()], about=about)
 
 
@@ -202,7 +236,7 @@ def _print(comparison: dict[str, Any]) -> None:
             f"\\[{difference['low']:+.3f}, {difference['high']:+.3f}]" if difference else "",
             f"{arm['minutes']:.1f}",
         )
-    constant = comparison["constant"]
     console = Console(highlight=False)
     console.print(table)
-    console.print(f"best constant answer: {constant['value']:.3f}")
+    if "constant" in comparison:
+        console.print(f"best constant answer: {comparison['constant']['value']:.3f}")

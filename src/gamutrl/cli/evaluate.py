@@ -42,7 +42,7 @@ def add_verbs(verbs: Any) -> None:
     )
     parser.add_argument("--system", metavar="SYSTEM", help="whose evaluation to use, for a model that is no run's")
     parser.add_argument("--preset", choices=("tiny", "paper"), default="tiny")
-    parser.add_argument("--variant", choices=("default", "released", "paper"), default="default")
+    parser.add_argument("--variant", choices=("default", "released", "paper", "ablation"), default="default")
     parser.add_argument("--metric", metavar="FILE.py:FUNCTION", help="what is measured, in place of the recipe's")
     parser.add_argument("--rows", type=int, metavar="N", help="how many held-out rows")
     parser.add_argument("--out", metavar="DIR", help="keep the outcome there, with the answers to the first rows")
@@ -60,7 +60,7 @@ def add_verbs(verbs: Any) -> None:
 
 def _evaluate(args: argparse.Namespace) -> None:
     from gamutrl.core import Context
-    from gamutrl.training.evaluation import best_constant, evaluate, text_only, write_outcome
+    from gamutrl.training.evaluation import Measured, blind, evaluate, write_outcome
     from gamutrl.training.watchers import Bar
 
     preset = _preset_of(args)
@@ -73,11 +73,12 @@ def _evaluate(args: argparse.Namespace) -> None:
         outcome = evaluate(policy, evaluation, context, lambda done, total: bar.advance(done))
     finally:
         bar.close()
-    answer, constant = best_constant(evaluation, context)
+    beside = blind(evaluation, context)
+    answer = beside["constant"].pop("answer") if beside else ""
+    names = {"constant": "best constant answer", "text_only": "from the question alone"}
     measured = {
         "model": outcome.measured,
-        "best constant answer": constant,
-        "from the question alone": text_only(evaluation, context),
+        **{names[name]: Measured(**value) for name, value in beside.items()},
     }
     if args.out:
         write_outcome(outcome, Path(args.out), "eval", evaluation.samples)
@@ -151,6 +152,8 @@ def _print(outcome: Any, measured: dict[str, Any], answer: str) -> None:
     console.print(table)
     for name, value in outcome.others.items():
         console.print(f"{escape(name)}: {value:.3f}")
-    top = ", ".join(f"{escape(repr(text[:30]))} × {count}" for text, count in list(outcome.answers.items())[:6])
-    console.print(f"commonest answers: {top}")
-    console.print(f"best constant answer: {escape(answer)}")
+    if outcome.answers:
+        top = ", ".join(f"{escape(repr(text[:30]))} × {count}" for text, count in list(outcome.answers.items())[:6])
+        console.print(f"commonest answers: {top}")
+    if answer:
+        console.print(f"best constant answer: {escape(answer)}")

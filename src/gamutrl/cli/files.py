@@ -47,13 +47,13 @@ def add_verbs(verbs: Any) -> None:
     what = zoo.add_subparsers(dest="what", metavar="WHAT", required=True)
     what.add_parser("list", help="the models there are, and what each was measured at").set_defaults(run=_zoo_list)
     build = what.add_parser("build", help="train one anew, from nothing; reproducible by its seed")
-    build.add_argument("name", metavar="NAME", help="vlm-tiny")
+    build.add_argument("name", metavar="NAME", help="vlm-tiny, blobs-flow, …; a wrong name lists them all")
     build.add_argument("--minutes", type=float, metavar="N", help="how long, on two cores (default: 90)")
     build.add_argument("--steps", type=int, metavar="N", help="how many steps, in place of --minutes")
     build.add_argument("--seed", type=int, default=0, metavar="N")
     build.add_argument("--out", metavar="DIR", help="where the model goes (default: into the package)")
     build.add_argument("--work", metavar="DIR", help="where checkpoints are kept; a stopped build goes on from there")
-    build.add_argument("--rows", type=int, default=200, metavar="N", help="held-out rows a task to measure it on")
+    build.add_argument("--rows", type=int, metavar="N", help="held-out rows a task to measure it on (default: 200)")
     build.set_defaults(run=_zoo_build)
 
     fidelity = verbs.add_parser("fidelity", help="hold our functions against what the papers' released code answered")
@@ -105,7 +105,7 @@ def _zoo_list(args: argparse.Namespace) -> None:
 
     for name in zoo.available():
         card = zoo.path(name) / "card.json"
-        told = json.loads(card.read_text()) if card.exists() else {}
+        told = json.loads(card.read_text("utf-8")) if card.exists() else {}
         size = f"{told['parameters'] / 1e6:.1f} million parameters" if "parameters" in told else ""
         print(f"{name:<16} {size:<28} {zoo.path(name)}")
     if not zoo.available():
@@ -113,7 +113,7 @@ def _zoo_list(args: argparse.Namespace) -> None:
 
 
 def _zoo_build(args: argparse.Namespace) -> None:
-    from gamutrl.zoo.build import build
+    from gamutrl.zoo.builders import build
 
     settings = {name: getattr(args, name) for name in ("minutes", "steps", "seed", "out", "work", "rows")}
     print(build(args.name, **settings))

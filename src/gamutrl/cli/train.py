@@ -138,7 +138,9 @@ def _resume(args: argparse.Namespace) -> int:
     except ConfigError as error:
         # A configuration from elsewhere must not run code by itself: whoever trusts it says so.
         named = (
-            json.loads((folder / CONFIG).read_text())["about"].get("rewards") if (folder / CONFIG).exists() else None
+            json.loads((folder / CONFIG).read_text("utf-8"))["about"].get("rewards")
+            if (folder / CONFIG).exists()
+            else None
         )
         if not named or args.reward:
             raise
@@ -185,7 +187,7 @@ def show_result(run: Run) -> None:
     from rich.table import Table
 
     summary = run.summary
-    metric, heat = summary["after"]["metric"], summary["sampling"]["temperature"]
+    metric, heat = summary["after"]["metric"], summary["sampling"].get("temperature")
     manner = f", single samples at temperature {heat:g}" if heat else ""
     table = Table(
         title=f"{metric} on {summary['after']['rows']} held-out rows{manner}",
@@ -200,9 +202,11 @@ def show_result(run: Run) -> None:
     for label, measured in (
         ("before", summary["before"]),
         ("after", summary["after"]),
-        ("best constant answer", summary["constant"]),
-        ("from the question alone", summary["text_only"]),
+        ("best constant answer", summary.get("constant")),
+        ("from the question alone", summary.get("text_only")),
     ):
+        if measured is None:
+            continue
         style = "bold" if label == "after" else ""
         table.add_row(
             label, f"{measured['value']:.3f}", f"[{measured['low']:.3f}, {measured['high']:.3f}]", style=style

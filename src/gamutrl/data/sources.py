@@ -113,6 +113,29 @@ class InMemory:
 
 
 @dataclass(frozen=True)
+class Texts:
+    """Prompts that are texts and nothing else, shuffled anew each epoch."""
+
+    texts: tuple[str, ...]
+
+    @cached_property
+    def _rows(self) -> InMemory:
+        return InMemory([Prompt.ask(text, id=f"text/{n}") for n, text in enumerate(self.texts)])
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __getitem__(self, row: int) -> Prompt:
+        return self._rows[row]
+
+    def column(self, name: str) -> list[Any]:
+        return self._rows.column(name)
+
+    def batch(self, index: int, size: int, seed: int = 0) -> list[Prompt]:
+        return self._rows.batch(index, size, seed)
+
+
+@dataclass(frozen=True)
 class Mixture:
     """Several sources, each served in proportion to its weight, exactly (never more than one item off).
 

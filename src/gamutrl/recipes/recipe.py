@@ -11,7 +11,7 @@ from typing import Literal
 from gamutrl.training.preset import Preset
 
 Kind = Literal["understanding", "generation", "unified", "reward"]
-Variant = Literal["default", "released", "paper"]
+Variant = Literal["default", "released", "paper", "ablation"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class Recipe:
     against released code), "paper" (from the text) or "reconstruction" (formulas had to be chosen). change: what the
     paper changes, in a sentence. formulas: the reward, advantage and loss, in plain notation. tiny, paper: presets.
     variants: presets that follow the released code's defects ("released") or the paper's text ("paper") where they
-    differ. assumptions: choices that are ours, by field, with the reason.
+    differ, and the system less the part that its claim is about ("ablation"). assumptions: choices that are ours, by
+    field, with the reason.
     """
 
     title: str
@@ -66,7 +67,7 @@ def slugs() -> list[str]:
     """Every recipe there is: the modules of `gamutrl.recipes` that hold a `RECIPE`, by their command-line names."""
     import gamutrl.recipes as room
 
-    shared = ("recipe", "plain")
+    shared = ("recipe", "plain", "flow_plain", "denoising_plain", "tokens_plain")
     return sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(room.__path__) if m.name not in shared)
 
 

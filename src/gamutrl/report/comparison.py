@@ -48,8 +48,7 @@ def collect(folder: Path, systems: Sequence[str], seeds: Sequence[int], baseline
         "preset": (first["about"] or {}).get("preset"),
         "model": runs[systems[0]][0].config["preset"]["model"].get("name"),
         "arms": arms,
-        "constant": first["constant"],
-        "text_only": first["text_only"],
+        **{name: first[name] for name in ("constant", "text_only") if name in first},
         "device": first["device"],
         "versions": first["versions"],
         "commit": first["commit"],
@@ -68,6 +67,7 @@ def write_evidence(comparison: Numbers, folder: Path) -> list[Path]:
     shared = {
         name: comparison[name]
         for name in ("baseline", "metric", "rows", "seeds", "preset", "model", "constant", "text_only")
+        if name in comparison
     }
     for name, arm in comparison["arms"].items():
         if name == comparison["baseline"]:
@@ -87,13 +87,15 @@ def write_evidence(comparison: Numbers, folder: Path) -> list[Path]:
             "versions": comparison["versions"],
             "commit": comparison["commit"],
         }
-        files.append(write(json.dumps(evidence, ensure_ascii=False, indent=1) + "\n", folder / f"{name}.json"))
+        files.append(
+            write(json.dumps(evidence, ensure_ascii=False, indent=1) + "\n", folder / f"{name.replace('/', '-')}.json")
+        )
     return files
 
 
 def render(folder: Path) -> str:
     """The page of a comparison's folder."""
-    comparison = json.loads((folder / FILE).read_text())
+    comparison = json.loads((folder / FILE).read_text("utf-8"))
     arms = comparison["arms"]
     runs = {name: [History.read(folder / name / f"seed-{seed}") for seed in comparison["seeds"]] for name in arms}
     # The baseline keeps the grey of "before"; the systems take the palette's other colours.
@@ -129,9 +131,9 @@ def _rows(comparison: Numbers, colours: Mapping[str, int]) -> list[Interval]:
         values = arm["after_by_seed"]
         rows.append(Interval(name, arm["after"], *_student(values), colours[name], True))
     before = next(iter(comparison["arms"].values()))["before"]
-    constant = comparison["constant"]
     rows.append(Interval("before training", before, math.nan, math.nan, 1))
-    rows.append(Interval("best constant answer", constant["value"], constant["low"], constant["high"], 5))
+    if constant := comparison.get("constant"):
+        rows.append(Interval("best constant answer", constant["value"], constant["low"], constant["high"], 5))
     return rows
 
 

@@ -99,12 +99,12 @@ def warnings(history: History) -> list[str]:
         elif after.share >= 0.9 and rows[1] >= 20:
             found.append(f"{after.share:.0%} of the rows get one and the same answer: «{after.commonest}».")
     if summary:
-        if not summary["after"]["low"] > summary["constant"]["value"]:
+        if "constant" in summary and not summary["after"]["low"] > summary["constant"]["value"]:
             found.append(
                 f"The result ({summary['after']['value']:.3f}) does not stand clear of the best constant answer "
                 f"({summary['constant']['value']:.3f}): a policy that never looks could do as well."
             )
-        elif not summary["after"]["low"] > summary["text_only"]["value"]:
+        elif "text_only" in summary and not summary["after"]["low"] > summary["text_only"]["value"]:
             found.append(
                 f"The result ({summary['after']['value']:.3f}) does not stand clear of what the questions alone give "
                 f"away ({summary['text_only']['value']:.3f})."
@@ -133,7 +133,7 @@ def _spread(items: list[Mapping[str, Any]], most: int) -> list[Mapping[str, Any]
 
 def _json(file: Path) -> Any:
     try:
-        return json.loads(file.read_text())
+        return json.loads(file.read_text("utf-8"))
     except (OSError, ValueError):
         return None
 
@@ -141,7 +141,7 @@ def _json(file: Path) -> Any:
 def _lines(file: Path) -> Any:
     if not file.exists():
         return
-    with file.open() as lines:
+    with file.open(encoding="utf-8") as lines:
         for line in lines:
             try:
                 yield json.loads(line)

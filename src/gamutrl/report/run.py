@@ -113,7 +113,7 @@ def _headline(history: History) -> dict[str, Any] | None:
         "before": summary["before"],
         "after": summary["after"],
         "gain": summary["gain"],
-        "constant_answer": summary["constant"].get("answer", ""),
+        "constant_answer": summary.get("constant", {}).get("answer", ""),
         "minutes": summary["wall_seconds"] / 60,
     }
 
@@ -129,8 +129,8 @@ def _intervals(history: History) -> Markup | None:
     sources: list[tuple[str, Any, int]] = [
         ("before", history.before and history.before["measured"], 1),
         ("after", history.after and history.after["measured"], 0),
-        ("best constant answer", summary and summary["constant"], 5),
-        ("from the question alone", summary and summary["text_only"], 5),
+        ("best constant answer", summary and summary.get("constant"), 5),
+        ("from the question alone", summary and summary.get("text_only"), 5),
     ]
     for label, measured, colour in sources:
         if measured:

@@ -43,6 +43,7 @@ class Told:
     end: str
     length: int
     rewards: tuple[tuple[str, float | None], ...]
+    pictures: tuple[Markup, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,8 @@ def asked(prompt: Mapping[str, Any], pictures: Pictures, guesses: Sequence[Detec
 def told(rollout: Mapping[str, Any], pictures: Pictures) -> Told:
     """A rollout as it was described in the run directory."""
     turns = []
-    for turn in rollout.get("turns") or [{"text": rollout.get("text", "")}]:
+    made = rollout.get("pictures", ())
+    for turn in rollout.get("turns") or ([] if made else [{"text": rollout.get("text", "")}]):
         calls = tuple(_call(call) for call in turn.get("calls", ()))
         seen = turn.get("observation", ())
         said = tuple(_shortened(part["text"], 600) for part in seen if part.get("kind") == "text")
@@ -114,7 +116,8 @@ def told(rollout: Mapping[str, Any], pictures: Pictures) -> Told:
         )
         turns.append(Turn(pieces(turn.get("text", "")), calls, said, shown))
     rewards = tuple((name, value) for name, value in rollout.get("rewards", {}).items())
-    return Told(tuple(turns), str(rollout.get("end", "")), int(rollout.get("length", 0)), rewards)
+    shown = (filmstrip(made, pictures),) if len(made) > 1 else tuple(pictures.show(f, (), "what it made") for f in made)
+    return Told(tuple(turns), str(rollout.get("end", "")), int(rollout.get("length", 0)), rewards, shown)
 
 
 def filmstrip(files: Sequence[str], pictures: Pictures) -> Markup:

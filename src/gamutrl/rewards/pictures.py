@@ -5,9 +5,13 @@ from __future__ import annotations
 from io import BytesIO
 
 import numpy as np
+import torch
 from PIL import Image
 from scipy.ndimage import uniform_filter
 from torch import Tensor
+
+from gamutrl.core import Batch, Context
+from gamutrl.rewards.outputs import pixels_of
 
 
 def jpeg_kilobytes(image_CHW: Tensor, *, quality: int = 95) -> float:
@@ -19,6 +23,12 @@ def jpeg_kilobytes(image_CHW: Tensor, *, quality: int = 95) -> float:
     file = BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", quality=quality)
     return file.tell() / 1000
+
+
+def jpeg_size(batch: Batch, context: Context) -> Tensor:
+    """How many kilobytes each rollout's picture is as a JPEG, `[R]`; NaN where it made none."""
+    pictures = [pixels_of(rollout) for rollout in batch.rollouts]
+    return torch.tensor([torch.nan if image_CHW is None else jpeg_kilobytes(image_CHW) for image_CHW in pictures])
 
 
 def squared_difference(one: np.ndarray, other: np.ndarray, *, foreground: bool = False) -> float:

@@ -16,6 +16,7 @@ from gamutrl.core import Batch, Context, Prompt, Rollout, Sampling, Source, Turn
 from gamutrl.data.sources import take
 from gamutrl.environments import Environment, SingleTurn
 from gamutrl.metrics.intervals import mean_interval
+from gamutrl.policies.flow.sampling import FlowSampling
 from gamutrl.rewards.base import Reward
 from gamutrl.rewards.table import score
 from gamutrl.training.samples import describe_prompt, describe_rollout, plain
@@ -35,7 +36,7 @@ class Evaluation:
     metric: Reward
     others: tuple[Reward, ...] = ()
     rows: int = 200
-    sampling: Sampling = Sampling(temperature=0.0)
+    sampling: Sampling | FlowSampling = Sampling(temperature=0.0)
     environment: Environment = SingleTurn()
     constants: tuple[str, ...] | None = None
     answer_format: str = "<think></think><answer>{answer}</answer>"
@@ -97,7 +98,7 @@ def evaluate(
         others={reward.name: float(batch.reward(reward.name).nanmean()) for reward in evaluation.others},
         value_R=value_R,
         batch=batch,
-        answers=dict(Counter(answer_of(rollout.text) for rollout in batch.rollouts).most_common(40)),
+        answers=dict(Counter(answer_of(r.text) for r in batch.rollouts if answers_in_text(r)).most_common(40)),
         mean_length=float(batch.length_R.double().mean()),
     )
 
@@ -107,6 +108,24 @@ def measure(name: str, value_R: Tensor) -> Measured:
     kept = value_R[~value_R.isnan()]
     low, high = mean_interval(kept.tolist())
     return Measured(name, float(kept.mean()) if len(kept) else float("nan"), low, high, len(kept))
+
+
+def answers_in_text(rollout: Rollout) -> bool:
+    """Whether what came out is text, rather than pictures or whatever else a policy makes."""
+    return rollout.output is None or isinstance(rollout.output, str)
+
+
+def blind(evaluation: Evaluation, context: Context | None = None) -> dict[str, dict[str, Any]]:
+    """What a policy that does not look could get: "constant" and "text_only"; empty where rows have no answer in
+    text."""
+    unanswered = evaluation.constants is None and all(prompt.answer is None for prompt in evaluation.prompts())
+    if unanswered or evaluation.constants == ():
+        return {}
+    text, constant = best_constant(evaluation, context)
+    return {
+        "constant": {**asdict(constant), "answer": text},
+        "text_only": asdict(text_only(evaluation, context)),
+    }
 
 
 def best_constant(evaluation: Evaluation, context: Context | None = None) -> tuple[str, Measured]:

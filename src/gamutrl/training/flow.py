@@ -11,6 +11,8 @@ from torch import Tensor
 
 from gamutrl.core import Batch, Context, Prompt
 from gamutrl.functional.divergences import gaussian_kl
+from gamutrl.functional.objectives import clipped_surrogate
+from gamutrl.functional.ratios import normalized_log_ratio
 from gamutrl.policies.flow import step_mean
 from gamutrl.training.defaults import old_and_reference, sample_groups
 from gamutrl.training.schedule import Number
@@ -77,11 +79,6 @@ def old_means_and_reference(stage: RL, batch: Batch, context: Context) -> Batch:
     return old_and_reference(stage, batch, context)
 
 
-def step_scale(batch: Batch) -> Tensor:
-    """√(-dt) of each flow step, `[N, T]`."""
-    return (batch["level_NT"] - batch["level_next_NT"]).clamp(min=1e-12).sqrt()
-
-
 def rollout_with(stage: RL, prompts: Sequence[Prompt], context: Context, **sampling: Any) -> Batch:
     """`sample_groups` with some of the stage's sampling settings changed."""
     return sample_groups(replace(stage, sampling=replace(stage.sampling, **sampling)), prompts, context)
@@ -98,3 +95,29 @@ class SomeSteps:
         rank_NT = chance_NT.masked_fill(~batch.mask_NT, 2.0).argsort(1).argsort(1)
         most_N1 = (batch.mask_NT.sum(1, keepdim=True) * self.share).floor().clamp(min=1)
         return replace(batch, mask_NT=batch.mask_NT & (rank_NT < most_N1))
+
+
+@dataclass(frozen=True)
+class NormalizedSurrogate:
+    """The clipped surrogate of ratios that are centred and equally spread at every step, over dt (GRPO-Guard).
+
+    Needs the old means (`old_means_and_reference`) and the statistic `MEAN`. shared_drift: one centre for the rows of
+    a step, as released, not one a row.
+    """
+
+    clip: float = 2e-6
+    shared_drift: bool = False
+
+    def __call__(self, logp_NT: Tensor, batch: Batch, context: Context) -> Tensor:
+        on_NT = batch.mask_NT.to(logp_NT.device)
+        terms_NT = torch.zeros_like(logp_NT)
+        plain_NT = logp_NT - batch["logp_old_NT"].to(logp_NT)
+        for t in on_NT.any(0).nonzero().flatten().tolist():
+            rows = on_NT[:, t].nonzero().flatten()
+            std = batch["std_NT"].to(logp_NT)[rows, t]
+            means = (batch[name][rows, t] for name in ("mean_NT", "mean_old_NTX"))
+            ratio = normalized_log_ratio(plain_NT[rows, t], *means, std, shared_drift=self.shared_drift)
+            step = (batch["level_NT"] - batch["level_next_NT"]).to(logp_NT)[rows, t]
+            terms = clipped_surrogate(ratio, batch["advantage_NT"].to(logp_NT)[rows, t], self.clip) / step
+            terms_NT = terms_NT.index_put((rows, torch.full_like(rows, t)), terms)
+        return terms_NT

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gamutrl.core import Batch, Context, Prompt, Sampling, Source
 from gamutrl.environments import Environment, SingleTurn
+from gamutrl.functional.weights import masked_mean
 from gamutrl.policies.base import Policy
 from gamutrl.policies.flow.sampling import FlowSampling
 from gamutrl.rewards.base import Reward
@@ -109,8 +110,11 @@ class RL:
     def rollouts_per_step(self) -> int:
         """How many rollouts a step samples, at most, for one draw: what a comparison at equal cost counts.
 
-        A `rollout` hook that samples more than it hands on to be trained says how many by `beside(group_size)`.
+        A `rollout` hook that samples more than it hands on to be trained says how many by `beside(group_size)`, one
+        that samples in its own way how many a prompt by `rollouts(stage)`.
         """
+        if hasattr(self.rollout, "rollouts"):
+            return self.prompts_per_step * self.rollout.rollouts(self)
         beside = self.rollout.beside(self.group_size) if hasattr(self.rollout, "beside") else 0
         return self.prompts_per_step * (self.group_size + beside)
 
@@ -218,14 +222,14 @@ class RL:
         if bonus:
             terms_NT = terms_NT - bonus * batch["entropy_NT"]
         with torch.no_grad():
-            measured = {"entropy": masked_mean(-logp_NT.detach(), mask_NT)}
+            measured = {"entropy": float(masked_mean(-logp_NT.detach(), mask_NT))}
             if bonus:
-                measured["entropy"] = masked_mean(batch["entropy_NT"].detach(), mask_NT)
+                measured["entropy"] = float(masked_mean(batch["entropy_NT"].detach(), mask_NT))
             if self.kl is not None and self.kl.applies:
-                measured["kl"] = masked_mean(self.kl.terms(logp_NT.detach(), batch), mask_NT)
+                measured["kl"] = float(masked_mean(self.kl.terms(logp_NT.detach(), batch), mask_NT))
             if "logp_old_NT" in batch:
                 ratio_NT = (logp_NT.detach() - batch["logp_old_NT"].to(logp_NT.device)).exp()
-                measured["ratio/mean"] = masked_mean(ratio_NT, mask_NT)
+                measured["ratio/mean"] = float(masked_mean(ratio_NT, mask_NT))
         return terms_NT, measured
 
     def score(self, context: Context, batch: Batch, names: Sequence[str] | None = None) -> Batch:
@@ -263,10 +267,6 @@ def per_action(advantage: Tensor, batch: Batch) -> Tensor:
             f"not {list(advantage.shape)}."
         )
     return advantage.expand(shape) * batch.mask_NT
-
-
-def masked_mean(value_NT: Tensor, mask_NT: Tensor) -> float:
-    return float((value_NT * mask_NT).sum() / mask_NT.sum().clamp(min=1))
 
 
 def _reward_metrics(batch: Batch) -> dict[str, float]:

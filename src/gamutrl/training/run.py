@@ -20,7 +20,7 @@ import torch
 from gamutrl.core import Context
 from gamutrl.metrics.intervals import paired_difference
 from gamutrl.training.config import ALLOWED_PACKAGES, ConfigError, from_json, to_json
-from gamutrl.training.evaluation import Measured, best_constant, evaluate, text_only, write_outcome
+from gamutrl.training.evaluation import Measured, blind, evaluate, write_outcome
 from gamutrl.training.preset import Preset
 from gamutrl.training.session import Session, TrainingError, Watcher
 
@@ -150,7 +150,6 @@ def _summary(
     before, after = (json.loads(file.read_text("utf-8")) for file in found)
     pairs = [(b, a) for b, a in zip(before["values"], after["values"]) if b is not None and a is not None]
     gain, low, high = paired_difference([b for b, _ in pairs], [a for _, a in pairs])
-    constant_text, constant = best_constant(preset.evaluation, context)
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
     return {
         "about": config["about"],
@@ -158,8 +157,7 @@ def _summary(
         "before": before["measured"],
         "after": after["measured"],
         "gain": {"metric": after["measured"]["metric"], "value": gain, "low": low, "high": high, "rows": len(pairs)},
-        "constant": {**asdict(constant), "answer": constant_text},
-        "text_only": asdict(text_only(preset.evaluation, context)),
+        **blind(preset.evaluation, context),
         "others": {"before": before["others"], "after": after["others"]},
         "steps": len(lines),
         "wall_seconds": seconds,
@@ -181,7 +179,7 @@ def seed_everything(seed: int) -> None:
 
 def versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
-    for name in ("gamutrl", "torch", "transformers", "tokenizers", "peft", "numpy"):
+    for name in ("gamutrl", "torch", "transformers", "tokenizers", "diffusers", "peft", "numpy"):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

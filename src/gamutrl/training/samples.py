@@ -40,10 +40,11 @@ def describe_part(part: Part, folder: Path) -> dict[str, Any]:
 
 
 def describe_rollout(rollout: Rollout, folder: Path, rewards: Mapping[str, float]) -> dict[str, Any]:
-    """A rollout as JSON: its turns with what the environment said between them, how it ended, every reward
-    component."""
+    """A rollout as JSON: its turns with what the environment said between them, the pictures it made, how it ended,
+    every reward component. Turns without a word (denoising steps) are left out."""
     return {
         "text": rollout.text,
+        "pictures": [_save(picture, folder) for picture in pictures_of(rollout)],
         "end": rollout.end,
         "length": rollout.length,
         "rewards": {name: plain(value) for name, value in rewards.items()},
@@ -56,8 +57,18 @@ def describe_rollout(rollout: Rollout, folder: Path, rewards: Mapping[str, float
                 "observation": [describe_part(part, folder) for part in turn.observation],
             }
             for turn in rollout.turns
+            if turn.text or turn.calls or turn.observation or rollout.output is None or isinstance(rollout.output, str)
         ],
     }
+
+
+def pictures_of(rollout: Rollout) -> list[Image.Image]:
+    """The pictures that a rollout made: one, the frames of a clip, or how what it made is shown."""
+    output = rollout.output
+    if hasattr(output, "picture"):
+        return [output.picture(rollout.prompt)]
+    items = output if isinstance(output, list | tuple) else [output]
+    return [item for item in items if isinstance(item, Image.Image)]
 
 
 def describe_group(batch: Batch, groups: int, folder: Path) -> list[dict[str, Any]]:
