@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,8 @@ WORDS = 14
 """How many words a prompt may have, with its start."""
 DIGITS, TINTED = 0.4, 0.3
 """The share of pictures that show a digit, and of those that show it in a colour: a style that is scarce."""
+LEARNED = ("digit", "object")
+"""The tasks that the transformers learn, as far as a few minutes go; the tokenizer learns the pictures of all."""
 TASKS = {"object": 0.4, "pair": 0.2, "layout": 0.15, "relation": 0.15, "count": 0.1}
 
 CHECKPOINT_SECONDS = 120
@@ -29,10 +31,16 @@ CHECKPOINT_SECONDS = 120
 
 @dataclass(frozen=True, eq=False)
 class Bank:
-    """Pictures in uint8 `[B, S, S, 3]`, and the prompt of each."""
+    """Pictures in uint8 `[B, S, S, 3]`, the prompt of each, and of which task of the world it is."""
 
     picture_B: np.ndarray
     prompts: list[str]
+    tasks: list[str]
+
+    def only(self, tasks: Sequence[str]) -> Bank:
+        """The pictures of some tasks."""
+        kept = [i for i, task in enumerate(self.tasks) if task in tasks]
+        return Bank(self.picture_B[kept], [self.prompts[i] for i in kept], [self.tasks[i] for i in kept])
 
     def take(self, index: Tensor) -> tuple[Tensor, list[str]]:
         """Some of them: pictures `[N, 3, S, S]` in [-1, 1], and prompts."""
@@ -43,17 +51,17 @@ class Bank:
 def bank(count: int, seed: int) -> Bank:
     """`count` pictures of the world's training rows."""
     rng = random.Random(f"bank/{seed}")
-    kinds = ["digit" if rng.random() < DIGITS else _task(rng) for _ in range(count)]
-    made = {kind: iter(pictures.rows("train", kinds.count(kind), seed, task=kind)) for kind in dict.fromkeys(kinds)}
+    tasks = ["digit" if rng.random() < DIGITS else _task(rng) for _ in range(count)]
+    made = {task: iter(pictures.rows("train", tasks.count(task), seed, task=task)) for task in dict.fromkeys(tasks)}
     shown, prompts = np.empty((count, SIZE, SIZE, 3), np.uint8), []
-    for i, kind in enumerate(kinds):
-        row = next(made[kind])
+    for i, task in enumerate(tasks):
+        row = next(made[task])
         canvas = pictures.draw(row.columns["facts"], SIZE)
-        if kind == "digit" and rng.random() < TINTED:
+        if task == "digit" and rng.random() < TINTED:
             canvas = tinted(canvas, rng.choice(list(render.COLOURS.values())))
         shown[i] = canvas
         prompts.append(row.columns["prompt"])
-    return Bank(shown, prompts)
+    return Bank(shown, prompts, tasks)
 
 
 def tinted(canvas: render.Canvas, colour: tuple[int, int, int]) -> render.Canvas:
