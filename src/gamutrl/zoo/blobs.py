@@ -1,4 +1,4 @@
-"""Small denoisers of the world of blobs: a velocity and a noise predictor for each of its spaces.
+"""Small denoisers of the world of blobs, predicting velocity or noise, for each of its spaces.
 
 The world knows what a perfect denoiser would answer, so the networks learn from that, without the noise of samples.
 """
@@ -44,7 +44,7 @@ class BlobConfig:
 
 
 class BlobNet(nn.Module):
-    """A residual perceptron of a latent, a time and a class; the class is what and where, or neither."""
+    """A residual perceptron: the velocity of a flow, from a latent, its σ and a class (what and where, or neither)."""
 
     def __init__(self, config: BlobConfig) -> None:
         super().__init__()
@@ -60,13 +60,13 @@ class BlobNet(nn.Module):
         )
         nn.init.zeros_(self.last.weight)
 
-    def forward(self, x_ND: Tensor, share_N: Tensor, class_N: Tensor) -> Tensor:
-        """x_ND: latents. share_N: how far towards noise, in [0, 1]. class_N: class numbers, -1 for none."""
+    def forward(self, x_ND: Tensor, sigma_N: Tensor, class_N: Tensor) -> Tensor:
+        """x_ND: (1 - σ) x₀ + σ noise. sigma_N: in [0, 1]. class_N: class numbers, -1 for none."""
         known_N = class_N >= 0
         kind_N = torch.where(known_N, class_N.div(self.places, rounding_mode="floor"), self.kind.num_embeddings - 1)
         place_N = torch.where(known_N, class_N % self.places, self.place.num_embeddings - 1)
         frequency = torch.arange(1, 17, device=x_ND.device, dtype=x_ND.dtype) * torch.pi / 2
-        phase_NF = share_N[:, None].to(x_ND.dtype) * frequency
+        phase_NF = sigma_N[:, None].to(x_ND.dtype) * frequency
         told_NW = self.time(torch.cat([phase_NF.sin(), phase_NF.cos()], 1)) + self.kind(kind_N) + self.place(place_N)
         h_NW = self.first(x_ND)
         for into, out in self.blocks:  # type: ignore[misc]
@@ -75,7 +75,11 @@ class BlobNet(nn.Module):
 
 
 class BlobDenoiser(Denoiser):
-    """A `BlobNet` as a flow policy takes it; an output is a `Blob`."""
+    """A `BlobNet` as a flow policy takes it; an output is a `Blob`.
+
+    As a noise predictor it is the same network, by an exact change of variables: a latent of Stable Diffusion's schedule
+    is one of the flow but for its scale, and the noise follows from the velocity.
+    """
 
     module: BlobNet
 
@@ -112,8 +116,12 @@ class BlobDenoiser(Denoiser):
         return [{"class": torch.tensor(NO_CLASS, device=self.device)} for _ in prompts]
 
     def predict(self, x_N: Tensor, time_N: Tensor, condition: Condition) -> Tensor:
-        share_N = time_N / len(self.schedule.alpha_K) if isinstance(self.schedule, DiffusionSchedule) else time_N
-        return self.module(x_N, share_N, condition["class"])
+        if not isinstance(self.schedule, DiffusionSchedule):
+            return self.module(x_N, time_N, condition["class"])
+        alpha_N = self.schedule.alpha_K.to(x_N.device)[time_N.round().long()]
+        scale_N = alpha_N.sqrt() + (1 - alpha_N).sqrt()
+        sigma_N, x_N = (1 - alpha_N).sqrt() / scale_N, x_N / scale_N[:, None]
+        return x_N + (1 - sigma_N)[:, None] * self.module(x_N, sigma_N, condition["class"])
 
     def decode(self, latent_N: Tensor) -> Tensor:
         return latent_N
@@ -191,18 +199,12 @@ def measure(denoiser: BlobDenoiser, samples: int = 2000) -> dict[str, float]:
 
 
 def _lesson(denoiser: BlobDenoiser, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Noised samples at random levels: what the network answers, and what a perfect one would."""
-    space, schedule = denoiser.space, denoiser.schedule
+    """Noised samples at random levels: the velocity that the network answers, and that of a perfect one."""
+    space = denoiser.space
     class_N = torch.randint(len(space.mode_CMD), (count,), generator=generator)
     clean, noise = space.sample(class_N, generator), torch.randn(count, space.size, generator=generator)
-    level_N, time_N = schedule.at(torch.rand(count, generator=generator))
-    x_ND = schedule.mix(clean, noise, level_N)
+    sigma_N = torch.rand(count, generator=generator).clamp(min=1e-3)
+    x_ND = (1 - sigma_N[:, None]) * clean + sigma_N[:, None] * noise
     class_N = torch.where(torch.rand(count, generator=generator) < DROPPED, NO_CLASS, class_N)
-    signal_N, spread_N = (
-        ((1 - level_N), level_N) if isinstance(schedule, FlowSchedule) else (level_N.sqrt(), (1 - level_N).sqrt())
-    )
-    spread_N = spread_N.clamp(min=1e-3)
-    expected = space.denoised(x_ND, class_N, signal_N, spread_N)
-    implied_noise = (x_ND - signal_N[:, None] * expected) / spread_N[:, None]
-    target = schedule.target(expected, implied_noise, level_N)
-    return denoiser.predict(x_ND, time_N, {"class": class_N}), target
+    expected = space.denoised(x_ND, class_N, 1 - sigma_N, sigma_N)
+    return denoiser.module(x_ND, sigma_N, class_N), (x_ND - expected) / sigma_N[:, None]
