@@ -29,8 +29,8 @@ def untrained(predicts: str = "velocity", seed: int = 0) -> FlowPolicy:
 def prepared(stage: RL, policy: FlowPolicy, step: int = 0, steps: int = 10) -> tuple[Batch, Context]:
     """What a stage would train on at a step: sampled, scored, selected, prepared."""
     context = Context(step, steps, models={"policy": policy})
-    if stage.kl is not None:
-        policy.keep_reference(stage.kl.reference)
+    for reference in stage.all_references():
+        policy.keep_reference(reference.name)
     prompts = stage.data.batch(step, stage.prompts_per_step, 0)
     with torch.no_grad():
         scored = stage.with_advantage(stage.score(context, stage.rollout(stage, prompts, context)), context)
@@ -39,10 +39,11 @@ def prepared(stage: RL, policy: FlowPolicy, step: int = 0, steps: int = 10) -> t
         return stage.prepare(stage, batch, context), context
 
 
-def small(preset: Preset, **changes: Any) -> RL:
+def small(preset: Preset, **changes: Any) -> Any:
     """The last stage of a preset, for two prompts."""
     stage: Any = preset.stages[-1]
-    return replace(stage, **{"prompts_per_step": 2, **changes})
+    size = "prompts_per_step" if hasattr(stage, "prompts_per_step") else "rows_per_step"
+    return replace(stage, **{size: 2, **changes})
 
 
 def short_run(preset: Preset, folder: Path, **changes: Any) -> tuple[Run, list[dict[str, Any]]]:
@@ -54,3 +55,21 @@ def short_run(preset: Preset, folder: Path, **changes: Any) -> tuple[Run, list[d
     evaluation = replace(preset.evaluation, rows=4)
     run = train(replace(preset, stages=(stage,), evaluation=evaluation).with_model(str(model)), folder)
     return run, [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def answered(stage: Any, policy: FlowPolicy, rows: int = 4) -> tuple[Batch, Context]:
+    """What a preference stage would train on: its answers, prepared."""
+    context = Context(models={"policy": policy})
+    for reference in stage.references:
+        policy.keep_reference(reference.name)
+    with torch.no_grad():
+        return stage.prepare(stage, stage.answers(policy, stage.data.batch(0, rows, 0)), context), context
+
+
+def moved(policy: FlowPolicy, by: float = 0.05, seed: int = 7) -> FlowPolicy:
+    """The same policy (with its references), its weights shifted at random."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter.add_(by * torch.randn(parameter.shape, generator=generator))
+    return policy

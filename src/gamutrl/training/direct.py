@@ -86,7 +86,7 @@ class NoisedAgain:
             clean_R = policy.step(state)[0].latent_R.repeat_interleave(self.copies, 0)
             noise_R = torch.randn(clean_R.shape, generator=generator).to(clean_R)
             noised_R = policy.denoiser.schedule.mix(clean_R, noise_R, state.grid.level_S1[last])
-        again = replace(state.fork(self.copies), latent_R=noised_R, predicted={})
+        again = replace(state.fork(self.copies), latent_R=noised_R, predicted=[])
         return policy.step(again)[0].latent_R
 
 

@@ -1,0 +1,50 @@
+"""Stages other than RL on a denoiser, on blobs or on a pipeline: what recipes without a policy gradient start from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gamutrl.core import Source
+from gamutrl.data.sources import WorldRows
+from gamutrl.policies.flow import FlowSampling
+from gamutrl.policies.models import FlowModel
+from gamutrl.rewards.base import Reward
+from gamutrl.rewards.blobs import ARTEFACT, CLEAN, DENSITY, GOLD, MODE, PROXY
+from gamutrl.training.evaluation import Evaluation
+from gamutrl.training.preset import Preset
+from gamutrl.training.session import Stage
+
+PROMPTS = WorldRows("blobs", "pictures")
+"""Prompts alone, ever new."""
+
+ODE = FlowSampling(steps=10, eta=0.0)
+"""Deterministic, without guidance: how held-out rows are measured."""
+
+
+def on_blobs(
+    *stages: Stage,
+    model: str = "blobs-eps",
+    measured_by: FlowSampling = ODE,
+    rows: int = 280,
+    models: tuple[tuple[str, Any], ...] = (),
+) -> Preset:
+    """A `tiny` preset: stages on the world's pictures, measured by the gold score on prompts never trained on."""
+    held_out = WorldRows("blobs", "pictures", "test", size=rows)
+    seen = (PROXY, ARTEFACT, MODE, CLEAN, DENSITY)
+    evaluation = Evaluation(held_out, GOLD, seen, rows, measured_by, batch=280)
+    return Preset(FlowModel(model), stages, evaluation, models, save_every=50)
+
+
+def on_pipeline(
+    *stages: Stage,
+    model: FlowModel,
+    held_out: Source,
+    metric: Reward,
+    measured_by: FlowSampling,
+    rows: int = 200,
+    stand_in: str = "",
+) -> Preset:
+    """A `paper` preset: stages on a published pipeline, measured by a reward model on held-out prompts."""
+    return Preset(
+        model, stages, Evaluation(held_out, metric, rows=rows, sampling=measured_by), save_every=50, stand_in=stand_in
+    )
