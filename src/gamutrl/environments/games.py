@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from gamutrl.data.worlds.boards import Cell
 from gamutrl.rewards.tags import tag_text
 
 _PAIR = re.compile(r"\((\d{1,9}),\s*+(\d{1,9})\)\s*+\((\d{1,9}),\s*+(\d{1,9})\)")
@@ -20,13 +21,20 @@ def cells_code(text: str, size: int, nothing: int) -> int:
 
     An answer that holds a number only is that digit four times; one without a number is `nothing`. Source: G1.
     """
-    answer = tag_text(text, missing="empty", strip=False)
-    found = _PAIR.match(answer)
-    number = _first_number(text)
-    if found is None and number is None:
+    pair, number = cells_in(text), _first_number(text)
+    if pair is None and number is None:
         return nothing
-    digits = [int(digit) for digit in found.groups()] if found else [number or 0] * 4
+    digits = [*pair[0], *pair[1]] if pair else [number or 0] * 4
     return sum(digit * size**place for digit, place in zip(digits, (3, 2, 1, 0)))
+
+
+def cells_in(text: str) -> tuple[Cell, Cell] | None:
+    """The pair of cells that the answer begins with, `(r, c) (r, c)`; None if it does not."""
+    found = _PAIR.match(tag_text(text, missing="empty", strip=False))
+    if found is None:
+        return None
+    a, b, c, d = (int(digit) for digit in found.groups())
+    return (a, b), (c, d)
 
 
 def _first_number(text: str) -> int | None:
