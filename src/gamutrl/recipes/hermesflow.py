@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from gamutrl.core import Batch, Context, Prompt, image
-from gamutrl.data.sources import WorldRows
+from gamutrl.data.sources import Changed, Mixture, WorldRows
 from gamutrl.data.worlds import pictures
 from gamutrl.environments import SingleTurn
 from gamutrl.functional.masking import mask_rate
@@ -91,9 +91,9 @@ def _score(answer: tuple[Any, float]) -> float:
     return answer[1]
 
 
-def described(prompt: Prompt) -> Prompt:
+def described(prompt: Prompt, seed: int = 0) -> Prompt:
     """The row the other way round: its picture is shown, its text is asked for."""
-    shown = image(pictures.target(prompt, 30))
+    shown = image(pictures.target(prompt, 30, seed))
     return Prompt.ask(DESCRIBE, shown, answer=prompt.columns["prompt"], id=f"{prompt.id}/described")
 
 
@@ -133,29 +133,8 @@ class SharedMask:
         return self.refer(stage, replace(batch, mask_NT=masked_NT).with_(masked_NT=masked_NT), context)
 
 
-@dataclass(frozen=True)
-class BothWays:
-    """Rows of a world, each asked for as a picture and, its picture shown, as a text: a source."""
-
-    rows: WorldRows
-
-    def __len__(self) -> int:
-        return 2 * len(self.rows)
-
-    def __getitem__(self, row: int) -> Prompt:
-        prompt = self.rows[row // 2]
-        return described(prompt) if row % 2 else prompt
-
-    def column(self, name: str) -> list[Any]:
-        return [self[row].columns.get(name) for row in range(len(self))]
-
-    def batch(self, index: int, size: int, seed: int) -> list[Prompt]:
-        first = index * size
-        return [self[row % len(self)] for row in range(first, first + size)]
-
-
 DATA = WorldRows("pictures", "object")
-ROWS = 200
+HELD_OUT = WorldRows("pictures", "object", "test", size=100)
 STAGE = Preference(
     DATA,
     Homologous(),
@@ -168,10 +147,10 @@ STAGE = Preference(
 )
 ROUNDS = (STAGE, replace(STAGE, name="pairs2", answers=Homologous(against_previous=True)))
 MEASURED = Evaluation(
-    BothWays(WorldRows("pictures", "object", "test", size=ROWS // 2)),
+    Mixture((HELD_OUT, Changed(HELD_OUT, described))),
     Reward("agreement", agreement),
     (Reward("drawn", drawn_well), Reward("described", described_well)),
-    ROWS,
+    200,
     MaskedSampling(unmasking=6),
     constants=(),
     batch=100,

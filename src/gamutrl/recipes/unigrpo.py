@@ -25,12 +25,9 @@ from gamutrl.data.rows import FileRows
 from gamutrl.data.sources import WorldRows
 from gamutrl.policies.masked import MaskedSampling
 from gamutrl.policies.models import MaskedModel
-from gamutrl.recipes.flow_plain import CLIP_H
 from gamutrl.recipes.plain import with_stage
 from gamutrl.recipes.recipe import Claim, Recipe
-from gamutrl.rewards.base import Reward
-from gamutrl.rewards.encoders import Agreement
-from gamutrl.rewards.shown import Shown
+from gamutrl.rewards.of_pictures import CLIP_SCORE, IMAGE_REWARD, SHOWN, SHOWN_IN_PART
 from gamutrl.training.defaults import KL, GroupAdvantage
 from gamutrl.training.evaluation import Evaluation
 from gamutrl.training.optimizer import AdamW
@@ -90,8 +87,6 @@ class MaskedCopies:
         return self.masks(stage, copies, context)
 
 
-SHOWN = Reward("shown", Shown(partial=True))
-RIGHT = Reward("right", Shown())
 POPULATION = GroupAdvantage(unbiased=False, eps=0.0)
 
 ROWS = 200
@@ -100,7 +95,7 @@ TINY = Preset(
     (
         RL(
             WorldRows("pictures", "object"),
-            (SHOWN,),
+            (SHOWN_IN_PART,),
             steps=40,
             prompts_per_step=8,
             group_size=8,
@@ -113,8 +108,8 @@ TINY = Preset(
     ),
     Evaluation(
         WorldRows("pictures", "object", "test", size=ROWS),
-        SHOWN,
-        (RIGHT,),
+        SHOWN_IN_PART,
+        (SHOWN,),
         ROWS,
         MaskedSampling(unmasking=6),
         constants=(),
@@ -123,15 +118,14 @@ TINY = Preset(
 )
 
 CAPTIONS = FileRows("yuvalkirstain/pickapic_v1_no_images", Columns(prompt="caption", image="none"))
-CLIP_SCORE = Reward("clip", Agreement("openai/clip-vit-large-patch14"), weight=0.1)
-IMAGE_REWARD = Reward("preference", Agreement("yuvalkirstain/PickScore_v1", CLIP_H, learned_scale=True), weight=0.1)
+CLIP, PREFERENCE = (replace(reward, weight=0.1) for reward in (CLIP_SCORE, IMAGE_REWARD))
 
 PAPER = Preset(
     MaskedModel("mask-tiny"),
     (
         RL(
             CAPTIONS,
-            (CLIP_SCORE, IMAGE_REWARD),
+            (CLIP, PREFERENCE),
             steps=50_000,
             prompts_per_step=80,
             group_size=16,
@@ -144,8 +138,8 @@ PAPER = Preset(
     ),
     Evaluation(
         replace(CAPTIONS, split="test"),
-        CLIP_SCORE,
-        (IMAGE_REWARD,),
+        CLIP,
+        (PREFERENCE,),
         500,
         MaskedSampling(unmasking=50, guidance=3.5),
         constants=(),
@@ -182,7 +176,6 @@ RECIPE = Recipe(
         "updates_per_batch, group_size, objective, kl": "not stated in the paper; the later code's 0.2, 0.01 and 16",
         "variants.kl": "a mean over tokens, where the code divides by the number of rows only",
         "tiny.data": "single shapes, held exactly against the prompt; the paper's mathematics need a language model",
-        "paper.rewards": "PickScore stands for ImageReward",
         "paper.data": "captions of Pick-a-Pic; the paper's own are not public",
     },
 )

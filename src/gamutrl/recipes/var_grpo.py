@@ -12,7 +12,7 @@ them are ours (`assumptions`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from gamutrl.policies.models import NextScaleModel
 from gamutrl.recipes.plain import with_stage
 from gamutrl.recipes.recipe import Claim, Recipe
 from gamutrl.rewards.base import Reward, Score
-from gamutrl.rewards.encoders import Agreement
+from gamutrl.rewards.of_pictures import AESTHETIC, CLIP_SCORE, DIGIT_PROBABILITY
 from gamutrl.rewards.outputs import picture_of
 from gamutrl.rewards.shown import DigitShown
 from gamutrl.training.defaults import KL, ActionWeights
@@ -85,7 +85,7 @@ class ScaleWeights(ActionWeights):
         return action_weights(batch.mask_NT, constant=1.0) * weight_T[: batch.mask_NT.shape[1]]
 
 
-CLASS, STYLE = Reward("class", DigitShown()), Reward("style", Palette())
+STYLE = Reward("style", Palette())
 STYLED = Reward("styled", Palette(times=(DigitShown(certain=True),)))
 
 DIGITS = WorldRows("pictures", "digit")
@@ -96,7 +96,7 @@ TINY = Preset(
     (
         RL(
             DIGITS,
-            (CLASS, STYLE),
+            (DIGIT_PROBABILITY, STYLE),
             steps=60,
             prompts_per_step=8,
             group_size=8,
@@ -107,7 +107,7 @@ TINY = Preset(
     Evaluation(
         WorldRows("pictures", "digit", "test", size=ROWS),
         STYLED,
-        (CLASS, STYLE),
+        (DIGIT_PROBABILITY, STYLE),
         ROWS,
         Sampling(),
         constants=(),
@@ -116,16 +116,15 @@ TINY = Preset(
 )
 
 IMAGENET = "huggingface/label-files/imagenet-1k-id2label.json"
+BEAUTY = replace(AESTHETIC, weight=0.1)
 PAINTED = Classes(IMAGENET, "a vivid oil painting of a {name}")
-SIMILAR = Reward("similarity", Agreement("openai/clip-vit-large-patch14"))
-AESTHETIC = Reward("aesthetic", Agreement("yuvalkirstain/PickScore_v1", "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"))
 
 PAPER = Preset(
     NextScaleModel("FoundationVision/var/var_d30.pth", actions="token"),
     (
         RL(
             PAINTED,
-            (SIMILAR, AESTHETIC),
+            (CLIP_SCORE, BEAUTY),
             steps=500,
             prompts_per_step=16,
             group_size=8,
@@ -134,7 +133,7 @@ PAPER = Preset(
             optimizer=AdamW(lr=1e-5),
         ),
     ),
-    Evaluation(PAINTED, SIMILAR, (AESTHETIC,), 500, Sampling(), constants=()),
+    Evaluation(PAINTED, CLIP_SCORE, (BEAUTY,), 500, Sampling(), constants=()),
     save_every=50,
 )
 
@@ -162,7 +161,7 @@ RECIPE = Recipe(
         "weights": "all tokens count the same; the variant gives every scale the same share, as coarse ones are few",
         "kl, objective, optimizer, group_size, steps": "not stated: GRPO's usual values",
         "sampling": "no guidance and no truncation in training, so that what is sampled is what is trained",
-        "rewards": "weights of 1; PickScore stands for the aesthetic predictor",
+        "rewards": "the predictor's score, of about 1 to 10, counts a tenth; weights are not stated",
         "tiny.style": "digits in yellow, which are 1 in 20 of those that the model was trained on",
         "tiny.class": "how probable a reader of digits holds the one that was asked for",
         "paper.data": "ImageNet's classes; a template of ours names the style",

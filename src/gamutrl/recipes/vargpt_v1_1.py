@@ -27,9 +27,7 @@ from gamutrl.environments import SingleTurn
 from gamutrl.policies.base import Policy
 from gamutrl.policies.models import NextScaleModel
 from gamutrl.recipes.recipe import Claim, Recipe
-from gamutrl.rewards.base import Reward
-from gamutrl.rewards.encoders import Agreement
-from gamutrl.rewards.shown import Shown
+from gamutrl.rewards.of_pictures import CLIP_SCORE, SHOWN, SHOWN_IN_PART
 from gamutrl.training.evaluation import Evaluation
 from gamutrl.training.optimizer import AdamW
 from gamutrl.training.preference import PairLoss, Preference, answered
@@ -80,7 +78,6 @@ def rounds(tuning: SFT, preference: Preference, count: int = 2) -> tuple[SFT | P
     return tuple(stage for pair in named for stage in pair)
 
 
-SHOWN, RIGHT = Reward("shown", Shown(partial=True)), Reward("right", Shown())
 ROWS = 200
 DATA = WorldRows("pictures", "object")
 
@@ -91,12 +88,17 @@ TINY = Preset(
         Preference(DATA, AgainstOwn(), steps=25, rows_per_step=32, objective=PairLoss(), optimizer=AdamW(lr=5e-5)),
     ),
     Evaluation(
-        WorldRows("pictures", "object", "test", size=ROWS), SHOWN, (RIGHT,), ROWS, Sampling(), constants=(), batch=100
+        WorldRows("pictures", "object", "test", size=ROWS),
+        SHOWN_IN_PART,
+        (SHOWN,),
+        ROWS,
+        Sampling(),
+        constants=(),
+        batch=100,
     ),
 )
 
 PICTURES = FileRows("jackyhate/text-to-image-2M", Columns(prompt="json.prompt", image="none", target="jpg"))
-SIMILAR = Reward("similarity", Agreement("openai/clip-vit-large-patch14"))
 
 PAPER = Preset(
     NextScaleModel("var-tiny"),
@@ -104,7 +106,7 @@ PAPER = Preset(
         SFT(PICTURES, Given(), steps=5000, rows_per_step=64, optimizer=AdamW(lr=5e-5, warmup=0.1, schedule="cosine")),
         Preference(PICTURES, AgainstOwn(Given()), steps=500, rows_per_step=64, optimizer=AdamW(lr=1e-6)),
     ),
-    Evaluation(replace(PICTURES, split="test"), SIMILAR, (), 500, Sampling(), constants=()),
+    Evaluation(replace(PICTURES, split="test"), CLIP_SCORE, (), 500, Sampling(), constants=()),
     stand_in="var-tiny for VARGPT-v1.1, a language model with a generator of bits: no library has its architecture",
 )
 

@@ -87,7 +87,9 @@ def train_tokenizer(tokenizer: Tokenizer, shown: Bank, steps: int, folder: Path,
         hits_V.mul_(0.98).add_(codes.flatten().bincount(minlength=len(hits_V)))
         if phase.step % 20 == 0 and phase.step < 0.7 * steps:
             revive(tokenizer.quantize, tokenizer.features(picture), hits_V)
-        error = (back - picture).abs().mean() + (back - picture).square().mean()
+        off = back - picture
+        hue = off - off.mean(1, keepdim=True)
+        error = off.abs().mean() + off.square().mean() + 2 * hue.abs().mean()
         used = (hits_V > 0.5).float().mean().item()
         return error + quantised, {"error": error.item(), "quantised": quantised.item(), "used": used}
 

@@ -60,7 +60,7 @@ class Plan:
     """How many pictures there are to learn from, and the steps of each phase, of 64 pictures each."""
 
     pictures: int = 16000
-    tokenizer_steps: int = 360
+    tokenizer_steps: int = 800
     scales_steps: int = 300
     steps: int = 400
     seed: int = 0

@@ -15,7 +15,7 @@ from gamutrl.policies.next_scale import TokenizerConfig
 from gamutrl.policies.scoring import entropy
 
 TOKENS = TokenizerConfig(scales=(4,), codes=24, latent=8, channels=16, multipliers=(1, 2), blocks=1, groups=4, patch=2)
-CONFIG = MaskedConfig(words=("a", "and", "blue", "circle", "red", "square"), text_length=7, depth=2, width=32, heads=4)
+CONFIG = MaskedConfig(words=("a", "and", "blue", "circle", "red", "square"), text_length=9, depth=2, width=32, heads=4)
 SETTINGS = {
     "plain": MaskedSampling(unmasking=5),
     "from left to right": MaskedSampling(unmasking=8, block=3, schedule="linear"),
@@ -55,7 +55,7 @@ def act(policy: MaskedPolicy, prompts: list[Prompt], sampling: Sampling, size: i
 def test_the_path_is_scored_as_it_was_sampled(policy, prompts, settings):
     batch = act(policy, prompts, SETTINGS[settings])
     assert [row.part for row in batch.rows] == ["image", "image", "text", "text", "image", "image"]
-    assert batch.mask_NT.sum(1).tolist() == [16, 16, 6, 6, 16, 16]
+    assert batch.mask_NT.sum(1).tolist() == [16, 16, 8, 8, 16, 16]
     with torch.no_grad():
         assert torch.allclose(policy.log_probs(batch), batch.logp_sampled_NT, atol=1e-5)
 

@@ -187,7 +187,7 @@ def test_references_and_folders(prompts, tmp_path: Path):
 
 
 def test_errors_say_what_to_do(prompts, tmp_path: Path):
-    with pytest.raises(ValueError, match="8"):
+    with pytest.raises(ValueError, match="reads 7"):
         draw(policy(), [Prompt.ask("a red circle and a blue square and a red square")], Sampling())
     with pytest.raises(ValueError, match="a class of 0 to 4"):
         draw(policy(CLASSES), [Prompt.ask("a red circle", id="rows.txt:3")], Sampling())
