@@ -42,7 +42,7 @@ class TestReplay:
         assert torch.allclose(policy.log_probs(batch), batch.logp_sampled_NT, atol=1e-5, rtol=0)
         assert batch.mask_NT.any()
 
-    @settings(max_examples=15, deadline=None)
+    @settings(max_examples=6, deadline=None)
     @given(st.integers(1, 5), st.integers(1, 40))
     def test_how_the_work_is_split_changes_nothing(self, rows, values):
         policy = small_policy(values_per_pass=2**20)

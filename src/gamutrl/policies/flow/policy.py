@@ -140,27 +140,33 @@ class FlowPolicy:
         clean = (taken.clean, *state.clean)[:2] if sampling.solver == "dpm" else ()
         std = float(taken.std.max()) if eta else 0.0
         if std:
-            noise = standard_noise(state.latent_R.shape[1:], state.names, i).to(state.latent_R)
-            latent_R = taken.draw(noise)
-            logp_R = gaussian_logp(latent_R, taken.mean, taken.std, sampling.form).detach().cpu()
-            before = state.latent_R.detach().unbind()
-            after = latent_R.detach().split(1)
-            replayed = negative is not None and sampling.detach_negative and sampling.trains(i)
-            beside = negative.detach().unbind() if replayed else (None,) * len(state)
+            noise_R = standard_noise(state.latent_R.shape[1:], state.names, i)
+            latent_R = taken.draw(noise_R.to(state.latent_R))
         else:
             latent_R = schedule.solve(state.latent_R, clean, state.grid, i) if clean else taken.mean
-            logp_R = torch.zeros(len(state))
-            before = beside = (None,) * len(state)
-            after = (latent_R.new_zeros(1, 0),) * len(state)
         about = {"step": i, "level": level, "level_next": following, "time": float(state.grid.time_S[i])}
-        about |= {"first": first, "eta": eta, "std": std, "sampling": sampling}
-        about |= {"moment": self._moment}
-        paths = tuple(
-            (*path, Denoised("", "", tokens, logp, latent=latent, negative=other, **about))
-            for path, tokens, logp, latent, other in zip(state.paths, after, logp_R.split(1), before, beside)
-        )
-        state = replace(state, latent_R=latent_R, step=i + 1, paths=paths, clean=clean, predicted=[])
-        return state, taken
+        about |= {"first": first, "eta": eta, "std": std, "sampling": sampling, "moment": self._moment}
+        steps = self._record(state, latent_R, taken, negative, about)
+        paths = tuple((*path, step) for path, step in zip(state.paths, steps))
+        return replace(state, latent_R=latent_R, step=i + 1, paths=paths, clean=clean, predicted=[]), taken
+
+    @staticmethod
+    def _record(
+        state: State, latent_R: Tensor, taken: Transition, negative: Tensor | None, about: dict[str, Any]
+    ) -> list[Denoised]:
+        """This step of each path; latents are kept where noise was drawn, for only there is something to replay."""
+        sampling, count = state.sampling, len(state)
+        if not about["std"]:
+            nothing, zero = latent_R.new_zeros(1, 0), torch.zeros(1)
+            return [Denoised("", "", nothing, zero, **about) for _ in range(count)]
+        logp_R = gaussian_logp(latent_R, taken.mean, taken.std, sampling.form).detach().cpu()
+        replayed = negative is not None and sampling.detach_negative and sampling.trains(about["step"])
+        beside = negative.detach().unbind() if negative is not None and replayed else [None] * count
+        before, after = state.latent_R.detach().unbind(), latent_R.detach().split(1)
+        return [
+            Denoised("", "", tokens, logp, latent=latent, negative=other, **about)
+            for tokens, logp, latent, other in zip(after, logp_R.split(1), before, beside)
+        ]
 
     def preview(self, state: State) -> list[Any]:
         """What the paths are heading for: the clean latents that are predicted now, decoded."""
