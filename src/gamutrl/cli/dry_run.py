@@ -137,11 +137,11 @@ def _model(preset: Preset, found: dict[str, Any]) -> Iterator[str]:
 
 
 def _prompt_lengths(model: Any, inner: Any, prompts: list[Prompt]) -> Iterator[int]:
-    from gamutrl.policies import loading
     from gamutrl.policies.families import Backbone
+    from gamutrl.policies.loading import load_processor
     from gamutrl.policies.segments import Segments
 
-    segments = Segments(loading._processor(model.place, inner.config.model_type), Backbone(inner))
+    segments = Segments(load_processor(model.place, inner.config.model_type), Backbone(inner))
     for prompt in prompts:
         yield len(segments.prompt(prompt.messages))
 

@@ -39,7 +39,7 @@ def skeleton(model: TextModel) -> Any:
     device = loading.pick_device(model.device)
     with torch.device("meta"):
         module: Any = AutoModelForImageTextToText.from_config(config, dtype=loading.pick_dtype(model.dtype, device))
-        return module if model.lora is None else loading._adapted(module, model.lora)
+        return module if model.lora is None else loading.adapted(module, model.lora)
 
 
 def estimate(model: TextModel, module: Any, stage: Any, prompt_tokens: int) -> Estimate:

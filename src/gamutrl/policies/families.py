@@ -17,6 +17,8 @@ from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from gamutrl.policies.attention import IMPLEMENTATION, Layout
+from gamutrl.policies.decoder import Decoder
+from gamutrl.policies.vision import hasten
 
 LANGUAGE = ("language_model", "text_model")
 VISION = ("vision_tower", "vision_model", "visual")
@@ -27,7 +29,7 @@ class Backbone:
     """A transformers image-text-to-text model, taken by its parts.
 
     embed, logits: tokens to embeddings, hidden states to logits. reason: why its language model can't run under our
-    layouts (None if it can).
+    layouts (None if it can). decoder: our own way to run it, where it is of the common kind.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -50,13 +52,12 @@ class Backbone:
         self.blocks = "token_type_ids" in self.forward_names
         eos = model.generation_config.eos_token_id if model.generation_config is not None else None
         self.generation_eos: set[int] = set(eos) if isinstance(eos, list) else {eos} - {None}
-        for module in model.modules():
-            if type(module) is nn.Conv3d and module.kernel_size == module.stride and module.groups == 1:
-                module.__class__ = PatchProduct
+        hasten(model)
         self.reason = self._why_not()
         if self.reason is None:
             key = next(key for key in model.config.sub_configs if getattr(model.config, key) is self.text_config)
             model.set_attn_implementation({key: IMPLEMENTATION})
+        self.decoder = Decoder(self.language) if self.reason is None and Decoder.fits(self.language) else None
         self._dummy: Tensor | None = None
 
     # -- running --------------------------------------------------------------------------------------------------
@@ -65,20 +66,34 @@ class Backbone:
     def device(self) -> torch.device:
         return self.embed.weight.device
 
-    def hidden(self, embeds: Tensor, position: Tensor, layout: Layout, deep: dict[str, Any] | None = None) -> Tensor:
-        """Embeddings `[B, L, D]` with positions `[A, B, L]` to the last hidden states `[B, L, D]`."""
+    def hidden(
+        self,
+        embeds: Tensor,
+        position: Tensor,
+        layout: Layout,
+        deep: dict[str, Any] | None = None,
+        wanted: Tensor | None = None,
+    ) -> Tensor:
+        """Embeddings `[B, L, D]` with positions `[A, B, L]` to the last hidden states `[B, L, D]`.
+
+        wanted: of which tokens, `[W]` of the flattened B·L; then they are `[W, D]`.
+        """
+        position = position if self.axes == 3 else position[0]
+        if self.decoder is not None and self.decoder.ready:
+            return self.decoder(embeds, position, layout, wanted, **(deep or {}))
         if self._dummy is None or self._dummy.device != embeds.device:
             # A mask of four axes is taken as prepared, so that none is built: the layout says who sees whom.
             self._dummy = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=embeds.device)
         out = self.language(
             inputs_embeds=embeds,
-            position_ids=position if self.axes == 3 else position[0],
+            position_ids=position,
             attention_mask=self._dummy,
             use_cache=False,
             layout=layout,
             **(deep or {}),
         )
-        return out.last_hidden_state
+        states = out.last_hidden_state
+        return states if wanted is None else states.flatten(0, 1).index_select(0, wanted)
 
     def features(self, kind: str, media: dict[str, Tensor]) -> list[Tensor]:
         """Encoded pictures `[tokens, D]`, and where the model has them the deeper layers' (one tensor a layer)."""
@@ -167,15 +182,6 @@ class Backbone:
             if getattr(self.text_config, name, None) is not None:
                 return f"it has {name}"
         return None
-
-
-class PatchProduct(nn.Conv3d):
-    """A convolution over patches that come one by one is a matrix product, many times faster than the general case."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        if input.shape[2:] != self.kernel_size or self.padding != (0, 0, 0):
-            return super().forward(input)
-        return nn.functional.linear(input.flatten(1), self.weight.flatten(1), self.bias)[..., None, None, None]
 
 
 def _rows(features: Tensor | Sequence[Tensor]) -> Tensor:

@@ -175,8 +175,7 @@ class Native:
         kept: Layers = {}
         layout = Packed(lengths, [], [], block, device, kept)
         embeds, deep = embedded(self.backbone, tokens, prompts, [0, *ends[:-1].tolist()], self.keep)
-        hidden = self.backbone.hidden(embeds, position[:, None], layout, deep)
-        return kept, hidden[0, (ends - 1).to(device)]
+        return kept, self.backbone.hidden(embeds, position[:, None], layout, deep, (ends - 1).to(device))
 
     def _step(self, token: Tensor, live: set[int]) -> Tensor:
         """Feed one token a row; the last hidden states `[N, D]`. Rows that wait are fed too, into a hole."""

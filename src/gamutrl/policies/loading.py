@@ -29,13 +29,13 @@ def load(
     """
     name = str(name_or_path)
     adapter = Path(name) / "adapter_config.json"
-    base = json.loads(adapter.read_text())["base_model_name_or_path"] if adapter.is_file() else name
+    base = json.loads(adapter.read_text("utf-8"))["base_model_name_or_path"] if adapter.is_file() else name
     place = pick_device(device)
     kind = pick_dtype(dtype, place)
     try:
         config = AutoConfig.from_pretrained(base)
         model = AutoModelForImageTextToText.from_pretrained(base, dtype=kind, config=config)
-        processor = _processor(name if adapter.is_file() else base, config.model_type)
+        processor = load_processor(name if adapter.is_file() else base, config.model_type)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(
             f"{name!r} can't be loaded as an image-text-to-text model. Give a hub id or a folder with config.json, "
@@ -48,7 +48,7 @@ def load(
 
         module = PeftModel.from_pretrained(model, name, is_trainable=True)
     elif lora is not None:
-        module = _adapted(model, lora)
+        module = adapted(model, lora)
     return module, processor
 
 
@@ -59,18 +59,20 @@ def images_only(processor: type[P]) -> type[P]:
     return type(processor.__name__, (processor,), {"get_attributes": classmethod(lambda cls: list(parts))})
 
 
-def _processor(name: str, model_type: str) -> ProcessorMixin:
+def load_processor(name: str, model_type: str) -> ProcessorMixin:
+    """A model's processor; without torchvision, one without its video part."""
     known: Any = PROCESSOR_MAPPING_NAMES.get(model_type)
     named = Path(name) / "processor_config.json"
     if named.is_file():
-        known = json.loads(named.read_text()).get("processor_class", known)
+        known = json.loads(named.read_text("utf-8")).get("processor_class", known)
     kind = getattr(transformers, known, None) if known else None
     if kind is not None and not is_torchvision_available() and "video_processor" in kind.get_attributes():
         return images_only(kind).from_pretrained(name)
     return AutoProcessor.from_pretrained(name)
 
 
-def _adapted(model: PreTrainedModel, lora: Lora) -> nn.Module:
+def adapted(model: PreTrainedModel, lora: Lora) -> nn.Module:
+    """The model with a fresh adapter. Raises ValueError where there is no layer to adapt."""
     from peft import LoraConfig, get_peft_model
 
     targets = list(lora.targets)
@@ -81,7 +83,7 @@ def _adapted(model: PreTrainedModel, lora: Lora) -> nn.Module:
         targets = [name for name in linear if name.startswith(inside) and "vision" not in name]
     if not targets:
         raise ValueError("No linear layer of a language model was found for the adapter; name them in lora.targets.")
-    config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=targets, lora_dropout=lora.dropout)  # type: ignore[arg-type]
+    config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=targets)  # type: ignore[arg-type]
     return get_peft_model(model, config)
 
 

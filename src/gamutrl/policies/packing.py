@@ -92,8 +92,8 @@ class Rows:
 class Pack:
     """Some rows in one flat sequence of L tokens.
 
-    rows: their numbers in the batch. source_NT: from whose hidden state (an index into L) each action is predicted;
-    padded like the batch's own axis T.
+    rows: their numbers in the batch. wanted_W: the tokens of L whose hidden states may predict an action. source_NT:
+    from which of these each action is predicted; padded like the batch's own axis T.
     """
 
     rows: list[int]
@@ -101,6 +101,7 @@ class Pack:
     tokens_L: Tensor
     position_AL: Tensor
     layout: Packed
+    wanted_W: Tensor
     source_NT: Tensor
     starts: list[int]
 
@@ -154,10 +155,12 @@ def pack(continuations: Sequence[Continuation], rows: Sequence[int], backbone: B
         if blocked:
             blocks.append(torch.cat(row_blocks)[:length])
         before = one.action_T - 1
-        prompt_end = prompt_starts[number[one.prompt] + 1] - 1
-        sources.append(torch.where(before < 0, prompt_end, start + before))
+        # Wanted are each prompt's last token and all tokens of the rows.
+        after = len(prompts) + start - prompt_starts[-1]
+        sources.append(torch.where(before < 0, number[one.prompt], after + before))
 
     device = backbone.device
+    ends = torch.tensor(prompt_starts[1:]) - 1
     return Pack(
         rows=list(rows),
         segments=segments,
@@ -170,6 +173,7 @@ def pack(continuations: Sequence[Continuation], rows: Sequence[int], backbone: B
             torch.cat(blocks).to(device) if blocked else None,
             device,
         ),
-        source_NT=torch.nn.utils.rnn.pad_sequence(sources, batch_first=True),
+        wanted_W=torch.cat([ends, torch.arange(prompt_starts[-1], prompt_starts[-1] + sum(lengths))]).to(device),
+        source_NT=torch.nn.utils.rnn.pad_sequence(sources, batch_first=True).to(device),
         starts=starts,
     )

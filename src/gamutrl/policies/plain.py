@@ -23,11 +23,12 @@ from gamutrl.policies.scoring import scored
 from gamutrl.policies.segments import Segment, Segments
 
 
-def hidden(backbone: Backbone, sequences: Sequence[Continuation]) -> Iterator[tuple[list[int], Tensor]]:
-    """Row numbers with the hidden states `[1, T, D]` that predict their actions."""
+def hidden(backbone: Backbone, sequences: Sequence[Continuation]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+    """Row numbers, hidden states `[T, D]` that predict their actions, and which of these predicts which, `[1, T]`."""
     for n, sequence in enumerate(sequences):
         states = backbone.base(**inputs(backbone, [sequence.prompt, *sequence.rest]), use_cache=False)[0][0]
-        yield [n], states[len(sequence.prompt) + sequence.action_T.to(states.device) - 1][None]
+        states = states[len(sequence.prompt) + sequence.action_T.to(states.device) - 1]
+        yield [n], states, torch.arange(len(states), device=states.device)[None]
 
 
 def inputs(backbone: Backbone, segments: Sequence[Segment]) -> dict[str, Tensor]:
@@ -57,11 +58,11 @@ def disagreement(backbone: Backbone, segments: Segments) -> str | None:
         sequences = [Continuation(p, [s], torch.arange(len(s))) for p in prompts for s in said]
         packed = pack(sequences, range(len(sequences)), backbone)
         embeds, deep = embedded(backbone, packed.tokens_L, packed.segments, packed.starts, False)
-        ours = backbone.hidden(embeds, packed.position_AL[:, None], packed.layout, deep)[0]
+        ours = backbone.hidden(embeds, packed.position_AL[:, None], packed.layout, deep, packed.wanted_W)
         worst = 0.0
-        for (n,), plain in hidden(backbone, sequences):
-            states = ours[packed.source_NT[n, : plain.shape[1]].to(ours.device)]
-            both = [backbone.logits(state).float().log_softmax(-1) for state in (states, plain[0])]
+        for (n,), plain, _ in hidden(backbone, sequences):
+            states = ours[packed.source_NT[n, : len(plain)]]
+            both = [backbone.logits(state).float().log_softmax(-1) for state in (states, plain)]
             worst = max(worst, float((both[0] - both[1]).abs().mean()))
     except Exception as error:
         return f"a trial failed ({type(error).__name__}: {error})"

@@ -12,7 +12,7 @@ BASE = "base"
 
 
 class References:
-    """Copies of a module's trainable weights. Frozen weights are shared, and an adapter's "base" costs nothing."""
+    """Copies of a module's trainable weights. Frozen weights are shared, and an adapter's "base" is the adapter off."""
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
@@ -22,7 +22,7 @@ class References:
     def use(self, name: str) -> Iterator[None]:
         """Inside, the module has the copy's weights and makes no gradient."""
         with torch.no_grad():
-            if name not in self.copies and name == BASE and hasattr(self.module, "disable_adapter"):
+            if name not in self.copies and name == BASE and self._adapted:
                 with self.module.disable_adapter():  # type: ignore[operator]
                     yield
                 return
@@ -37,6 +37,10 @@ class References:
                     parameter.data = weights
 
     def keep(self, name: str) -> None:
+        """Copy the weights of now; an adapter that adds nothing yet needs no copy to be switched off."""
+        if name == BASE and self._adapted and not any(p.any() for key, p in self._trained() if "lora_B" in key):
+            self.copies.pop(name, None)
+            return
         self.copies[name] = {key: parameter.detach().clone() for key, parameter in self._trained()}
 
     @torch.no_grad()
@@ -71,7 +75,18 @@ class References:
     def _trained(self) -> Iterator[tuple[str, nn.Parameter]]:
         return ((key, parameter) for key, parameter in self.module.named_parameters() if parameter.requires_grad)
 
+    @property
+    def _adapted(self) -> bool:
+        """Whether what trains is a low-rank adapter and nothing else, so that there is a base to switch back to."""
+        low_rank = all("lora_A" in key or "lora_B" in key for key, _ in self._trained())
+        return low_rank and hasattr(self.module, "disable_adapter")
+
     def _copy(self, name: str) -> dict[str, Tensor]:
+        if name == BASE and name not in self.copies and self._adapted:
+            # The adapter off, as weights: its second matrix is zero.
+            self.copies[name] = {
+                key: p.detach().clone() if "lora_A" in key else torch.zeros_like(p) for key, p in self._trained()
+            }
         if name not in self.copies:
             have = ", ".join(self.copies) or "none"
             raise KeyError(f"There is no reference {name!r} (there are: {have}); call keep_reference({name!r}) first.")

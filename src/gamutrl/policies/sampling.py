@@ -22,7 +22,7 @@ def choose(logits_NV: Tensor, uniform_N: Tensor, sampling: Sampling) -> tuple[Te
 
     logits_NV: as `scored` makes them (temperature and ban applied). Returns `token_N` int64, `logp_N` float32.
     """
-    logp_NV = logits_NV.log_softmax(1)
+    prob_NV = logits_NV.softmax(1)
     if sampling.temperature == 0:
         token_N = logits_NV.argmax(1)
     elif sampling.top_k or sampling.top_p < 1:
@@ -33,8 +33,8 @@ def choose(logits_NV: Tensor, uniform_N: Tensor, sampling: Sampling) -> tuple[Te
         prob_NK = prob_NK.masked_fill(before_NK >= sampling.top_p, 0.0)
         token_N = ids_NK.gather(1, _inverse(prob_NK, uniform_N)[:, None])[:, 0]
     else:
-        token_N = _inverse(logp_NV.exp(), uniform_N)
-    return token_N, logp_NV.gather(1, token_N[:, None])[:, 0]
+        token_N = _inverse(prob_NV, uniform_N)
+    return token_N, prob_NV.gather(1, token_N[:, None])[:, 0].log()
 
 
 def _inverse(weight_NV: Tensor, uniform_N: Tensor) -> Tensor:

@@ -177,6 +177,9 @@ class TextPolicy:
     def _packs(self) -> bool:
         """Whether prompts are shared; tried out on this model before the first use, and said once if not."""
         reason = self.backbone.reason or plain.disagreement(self.backbone, self.segments)
+        if reason is not None and self.backbone.decoder is not None:
+            self.backbone.decoder = None
+            reason = self.backbone.reason or plain.disagreement(self.backbone, self.segments)
         if reason is not None:
             name = type(self.model).__name__
             warnings.warn(
@@ -214,35 +217,34 @@ class TextPolicy:
         target_NT = _targets(batch).to(device)
         mask_NT = batch.mask_NT.to(device)
         head, banned = self.backbone.logits, torch.tensor(self.segments.banned, dtype=torch.long, device=device)
-        for rows, hidden_NTD in self._hidden(Rows(batch, self.segments).continuations()):
+        for rows, hidden_WD, source_NT in self._hidden(Rows(batch, self.segments).continuations()):
             index = torch.tensor(rows, device=device)
-            width = hidden_NTD.shape[1]
+            width = source_NT.shape[1]
             mask, target, temperature = mask_NT[index, :width], target_NT[index, :width], temperature_NT[index, :width]
-            logp = scoring.log_probs(
-                hidden_NTD[mask], target[mask], temperature[mask], head, banned, self.backbone.vocabulary
-            )
+            hidden_AD = hidden_WD.index_select(0, source_NT[mask])
+            logp = scoring.log_probs(hidden_AD, target[mask], temperature[mask], head, banned, self.backbone.vocabulary)
             where = (index[:, None].expand_as(mask)[mask], mask.nonzero()[:, 1])
             out = out.index_put(where, logp)
             if statistics:
                 group = batch.group_N.to(device)[index]
                 groups = [(group == g).nonzero().flatten() for g in group.unique()]
                 values = scoring.statistics(
-                    hidden_NTD, mask, temperature, groups, statistics, head, banned, self.backbone.vocabulary
+                    hidden_WD[source_NT], mask, temperature, groups, statistics, head, banned, self.backbone.vocabulary
                 )
                 for name, value in values.items():
                     found[name] = found[name].index_put(where, value[mask])
         return (out, found) if statistics is not None else out
 
-    def _hidden(self, sequences: Sequence[Continuation]) -> Iterator[tuple[list[int], Tensor]]:
-        """Row numbers with the hidden states `[N, T, D]` that predict their actions."""
+    def _hidden(self, sequences: Sequence[Continuation]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
+        """Row numbers, hidden states `[W, D]`, and which of these predicts which action of the rows, `[N, T]`."""
         if not self._packs:
             yield from plain.hidden(self.backbone, sequences)
             return
         keep = self._tower_fixed
         for pack in packs(sequences, self.tokens_per_pass, self.backbone):
             embeds, deep = embedded(self.backbone, pack.tokens_L, pack.segments, pack.starts, keep)
-            hidden = self.backbone.hidden(embeds, pack.position_AL[:, None], pack.layout, deep)[0]
-            yield pack.rows, hidden[pack.source_NT.to(hidden.device)]
+            hidden = self.backbone.hidden(embeds, pack.position_AL[:, None], pack.layout, deep, pack.wanted_W)
+            yield pack.rows, hidden, pack.source_NT
 
     # -- references, weights --------------------------------------------------------------------------------------
 
