@@ -46,7 +46,7 @@ class Enough:
 RANKINGS = WorldRows("blobs", "rankings", knobs={"count": 6, "noise": 0.05})
 
 TINY = on_blobs(
-    reward_model(RANKINGS, steps=150, rows_per_step=32, optimizer=AdamW(lr=3e-3)),
+    reward_model(RANKINGS, steps=60, rows_per_step=32, optimizer=AdamW(lr=3e-3)),
     Standardise(RANKINGS),
     Direct(
         PROMPTS,
