@@ -12,7 +12,7 @@ by the weighted sum of the heads (`select.best`); their advantages are not compu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ from gamutrl.functional.ratios import log_ratio
 from gamutrl.functional.selection import extremes
 from gamutrl.policies.flow import FlowSampling
 from gamutrl.recipes.flow_plain import FLUX, HPD, paper, tiny
+from gamutrl.recipes.plain import with_stage
 from gamutrl.recipes.recipe import Claim, Recipe
 from gamutrl.rewards.blobs import CLEAN, MODE
 from gamutrl.rewards.of_pictures import HPS
@@ -77,9 +78,10 @@ class ClippedHeads:
         return torch.stack(terms).sum(0)
 
 
+TINY_SAMPLING = FlowSampling(steps=10, eta=0.7, kernel="constant", stochastic=tuple(range(9)), noise="shared")
 TINY = tiny(
     (MODE, CLEAN),
-    sampling=FlowSampling(steps=10, eta=0.7, kernel="constant", stochastic=tuple(range(9)), noise="shared"),
+    sampling=TINY_SAMPLING,
     advantage=summed_heads,
     select=Chosen(),
     objective=ClippedHeads(),
@@ -119,7 +121,8 @@ RECIPE = Recipe(
     ),
     tiny=TINY,
     paper=PAPER,
-    claim=Claim("gold on held-out prompts", baseline="flow-grpo"),
+    claim=Claim("gold on held-out prompts", baseline="dancegrpo/ablation, a first noise of its own for each rollout"),
+    variants={"tiny/ablation": with_stage(TINY, sampling=replace(TINY_SAMPLING, noise="own"))},
     assumptions={
         "tiny.rewards": "two heads of the world of blobs (a rare mode, no dirt) stand for two reward models",
         "tiny.sampling": "10 steps at noise level 0.7: at 0.3 the small model's groups hardly differ",

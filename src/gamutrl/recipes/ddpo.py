@@ -24,6 +24,7 @@ from gamutrl.functional.advantages import against_past
 from gamutrl.policies.flow import FlowSampling
 from gamutrl.policies.models import FlowModel, Lora
 from gamutrl.recipes.flow_plain import paper, tiny
+from gamutrl.recipes.plain import with_stage
 from gamutrl.recipes.recipe import Claim, Recipe
 from gamutrl.rewards.base import Reward
 from gamutrl.rewards.pictures import jpeg_size
@@ -100,7 +101,8 @@ RECIPE = Recipe(
     ),
     tiny=TINY,
     paper=PAPER,
-    claim=Claim("gold on held-out prompts", baseline="the same, normalised over the batch"),
+    claim=Claim("gold on held-out prompts", baseline="ddpo/ablation, normalised over the batch"),
+    variants={"tiny/ablation": with_stage(TINY, advantage=AgainstPast(at_least=10**9))},
     assumptions={
         "tiny.sampling": "10 steps without guidance",
         "paper.data": "the repository's 45 animals for compressibility, too (it asks for 398 ImageNet classes)",

@@ -58,7 +58,8 @@ RECIPE = Recipe(
     variants={
         f"{name}/paper": with_stage(preset, kl=GaussianKL(weight, whole_step=True), advantage=GROUP_SCALE)
         for name, preset, weight in (("tiny", TINY, 0.004), ("paper", PAPER, 0.001))
-    },
+    }
+    | {"tiny/ablation": with_stage(TINY, kl=None)},
     assumptions={
         "tiny.data": "8x8 pictures of the world of blobs, whose hidden score is known; held out: unseen combinations",
         "tiny.model": "the whole denoiser trains (0.2 million weights); the paper trains an adapter",

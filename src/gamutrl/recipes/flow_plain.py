@@ -36,8 +36,10 @@ ATTENTION = ("add_k_proj", "add_q_proj", "add_v_proj", "to_add_out", "to_k", "to
 SD3 = FlowModel(
     "stabilityai/stable-diffusion-3.5-medium",
     lora=Lora(rank=32, alpha=64, targets=tuple(f"attn.{name}" for name in ATTENTION)),
+    height=512,
+    width=512,
 )
-FLUX = FlowModel("black-forest-labs/FLUX.1-dev", gradient_checkpointing=True)
+FLUX = FlowModel("black-forest-labs/FLUX.1-dev", height=720, width=720, gradient_checkpointing=True)
 
 PICKSCORE = replace(PICK_SCORE, weight=1 / 26)
 """PickScore about 1, as Flow-GRPO and its successors reward it."""

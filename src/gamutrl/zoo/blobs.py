@@ -77,7 +77,7 @@ class BlobNet(nn.Module):
 class BlobDenoiser(Denoiser):
     """A `BlobNet` as a flow policy takes it; an output is a `Blob`.
 
-    As a noise predictor it is the same network, by an exact change of variables: a latent of Stable Diffusion's schedule
+    As a noise predictor it is the same network, by an exact change of variables: a latent of the diffusion's schedule
     is one of the flow but for its scale, and the noise follows from the velocity.
     """
 
