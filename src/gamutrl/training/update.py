@@ -100,12 +100,17 @@ def descend(
 
 def _pieces(stage: Updating, policy: Policy, part: Batch, context: Context) -> Iterator[Piece]:
     weight_NT = stage.weights(part)
+    actions = max(1, int(part.mask_NT.sum()))
     for rows in forward_parts(part, stage.rows_per_forward):
-        piece = part.take_rows(rows)
-        terms_NT, measured = stage.loss(policy, piece, context)
-        loss = weighted_total(terms_NT, weight_NT[rows].to(terms_NT.device))
-        owners = [piece.prompts[p] for p in piece.prompt_N.tolist()]
-        yield Piece(loss, measured, len(rows) / len(part.rows), whose(owners))
+        whole = part.take_rows(rows)
+        owners = [whole.prompts[p] for p in whole.prompt_N.tolist()]
+        pieces = list(policy.parts(whole)) if hasattr(policy, "parts") else [whole]
+        for piece in pieces:
+            terms_NT, measured = stage.loss(policy, piece, context)
+            weight = weight_NT[rows] if len(pieces) == 1 else weight_NT[rows] * piece.mask_NT
+            loss = weighted_total(terms_NT, weight.to(terms_NT.device))
+            share = len(rows) / len(part.rows) if len(pieces) == 1 else int(piece.mask_NT.sum()) / actions
+            yield Piece(loss, measured, share, whose(owners))
 
 
 def split_groups(batch: Batch, parts: int, generator: torch.Generator) -> Iterator[Batch]:

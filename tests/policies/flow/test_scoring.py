@@ -53,6 +53,15 @@ class TestReplay:
         part = batch.take_rows(range(rows))
         assert torch.allclose(policy.log_probs(part), whole[:rows], atol=1e-5)
 
+    @pytest.mark.parametrize("values", [1, 30, 60, 10**6])
+    def test_an_update_in_parts_covers_each_step_once(self, values):
+        policy = small_policy(values_per_update=values)
+        batch = rolled(policy, FlowSampling(steps=5, stochastic=(0, 2, 3, 4)))
+        parts = list(policy.parts(batch))
+        assert len(parts) == {1: 4, 30: 4, 60: 2, 10**6: 1}[values]
+        assert torch.equal(sum(part.mask_NT.int() for part in parts), batch.mask_NT.int())
+        assert torch.allclose(sum(policy.log_probs(part) for part in parts), policy.log_probs(batch), atol=1e-6)
+
     def test_only_steps_under_the_mask_cost_anything(self):
         policy = small_policy()
         batch = rolled(policy, FlowSampling(steps=6))

@@ -43,17 +43,18 @@ class FlowPolicy:
 
     The sampler is open: `begin`, `step`, `preview`, `finish`, and `State.fork` and `State.take` between them;
     `rollout` is the plain loop over these. A rollout's turns are its steps (`Denoised`), its output what was decoded,
-    its `info["latent"]` the final latent. values_per_pass: how many numbers of latents one forward pass takes at most.
+    its `info["latent"]` the final latent. values_per_pass: how many numbers of latents one forward pass takes at most;
+    values_per_update: how many one piece of an update keeps for its backward pass (at least a step of its rows).
     """
 
     kinds = frozenset({"text"})
 
-    def __init__(self, denoiser: Denoiser, *, values_per_pass: int = 2**21) -> None:
+    def __init__(self, denoiser: Denoiser, *, values_per_pass: int = 2**21, values_per_update: int = 2**19) -> None:
         self.denoiser = denoiser
         self.module: nn.Module = denoiser.module
         self.module.eval()
         self.references = References(self.module)
-        self.values_per_pass = values_per_pass
+        self.values_per_pass, self.values_per_update = values_per_pass, values_per_update
         self._acting: str | None = None
 
     @property
@@ -292,6 +293,25 @@ class FlowPolicy:
             alike.setdefault((step.sampling, step.eta), []).append(m)
         for numbers in alike.values():
             yield from (numbers[start : start + self._most] for start in range(0, len(numbers), self._most))
+
+    def parts(self, batch: Batch) -> Iterator[Batch]:
+        """The batch in parts that one backward pass has memory for: all of its rows, some of the steps under the mask.
+
+        Steps are scored apart from each other, so a loss of theirs may be summed over parts.
+        """
+        most = self.values_per_update // torch.Size(self.denoiser.shape).numel()
+        count_T = batch.mask_NT.sum(0).tolist() if "std_NT" in batch else []
+        if sum(count_T) <= most:
+            yield batch
+            return
+        part_T, part, held = [], 0, 0
+        for count in count_T:
+            if held and held + count > most:
+                part, held = part + 1, 0
+            held += count
+            part_T.append(part)
+        for number in range(part + 1):
+            yield replace(batch, mask_NT=batch.mask_NT & (torch.tensor(part_T) == number))
 
     @property
     def _most(self) -> int:
