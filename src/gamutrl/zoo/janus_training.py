@@ -20,6 +20,7 @@ from transformers import JanusForConditionalGeneration, PreTrainedTokenizerFast
 
 from gamutrl.zoo import janus_lessons as lessons
 from gamutrl.zoo.janus import CODES, COUNT
+from gamutrl.zoo.muon import Muon
 from gamutrl.zoo.train import Phase
 
 CHECKPOINT_SECONDS = 60
@@ -29,13 +30,13 @@ CHECKPOINT_SECONDS = 60
 class Plan:
     """The length of each phase in steps, its batch and its learning rate."""
 
-    code_steps: int = 700
-    code_batch: int = 32
-    code_rate: float = 2e-3
-    steps: int = 1000
-    batch: int = 48
-    rate: float = 2e-3
-    warmup: int = 50
+    code_steps: int = 240
+    code_batch: int = 16
+    code_rate: float = 4e-3
+    steps: int = 500
+    batch: int = 32
+    rate: float = 3e-3
+    warmup: int = 20
     decay: float = 0.4
     seed: int = 0
 
@@ -50,7 +51,9 @@ def train(
     """Both phases, from where a run in this folder stopped; what was measured last, by phase."""
     vq, parts = model.model.vqmodel, model.model
     table = _Table(vq)
-    codes = Phase("codes", vq, [torch.optim.AdamW(vq.parameters(), betas=(0.9, 0.98), weight_decay=0.01, fused=True)])
+    kernels = [parameter for parameter in vq.parameters() if parameter.dim() == 4]
+    others = [parameter for parameter in vq.parameters() if parameter.dim() != 4]
+    codes = Phase("codes", vq, [Muon(kernels), torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.0)])
     _run(codes, plan, plan.code_steps, plan.code_rate, folder, lambda step: table.loss(step, plan))
     vq.requires_grad_(False)
     names = ("language_model", "generation_embeddings", "generation_aligner", "generation_head", "vision_model")

@@ -43,6 +43,9 @@ class Muon(torch.optim.Optimizer):
                         state["momentum"] = torch.zeros_like(parameter)
                     state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
                     directions.append(torch.lerp(parameter.grad, state["momentum"], group["momentum"]))
-                scale = group["lr"] * 0.2 * max(shape) ** 0.5
-                for parameter, direction in zip(parameters, orthogonal(torch.stack(directions)).unbind()):
-                    parameter.mul_(1 - group["lr"] * group["weight_decay"]).sub_(direction, alpha=scale)
+                # A convolution's kernel is the matrix that a patch is multiplied with.
+                stacked = torch.stack(directions).flatten(2)
+                scale = group["lr"] * 0.2 * max(stacked.shape[1:]) ** 0.5
+                for parameter, direction in zip(parameters, orthogonal(stacked).unbind()):
+                    step = direction.view(shape)
+                    parameter.mul_(1 - group["lr"] * group["weight_decay"]).sub_(step, alpha=scale)

@@ -66,6 +66,9 @@ def test_greedy_guided_codes_are_those_of_janus_own_generate(load):
     policy = load("janus")
     batch = policy.rollout(PROMPTS[:1], 1, SingleTurn(), Sampling(temperature=0.0, guidance=3.0), seed=0)
     tokens = policy.segments.prompt(PROMPTS[0].messages, policy.codes.opening).tokens_L[None]
+    settings = policy.model.generation_config
+    settings.bos_token_id, settings.pad_token_id = (policy.tokenizer.bos_token_id, policy.tokenizer.pad_token_id)
+    settings.generation_kwargs = {"boi_token_id": policy.segments.opens}
     own = policy.model.generate(
         tokens, torch.ones_like(tokens), generation_mode="image", do_sample=False, guidance_scale=3.0
     )

@@ -182,18 +182,18 @@ class ImageTokenPolicy(TextPolicy):
         for packed, hidden_WD, source_NT in self._hidden(sequences):
             for part in self._parts(packed, hidden_WD[source_NT], turns, sequences):
                 index = torch.tensor(part.rows, device=device)
-                mask = mask_NT[index, : part.states_NTD.shape[1]]
-                target = pad([turns[n].tokens_T - part.first for n in part.rows])[:, : mask.shape[1]].long().to(device)
+                target = pad([turns[n].tokens_T - part.first for n in part.rows]).long().to(device)
+                mask, states_NTD = mask_NT[index, : target.shape[1]], part.states_NTD[:, : target.shape[1]]
                 temperature = torch.tensor([turns[n].temperature for n in part.rows], device=device)
                 temperature = temperature[:, None].expand_as(mask)
                 scorer = (part.head, part.banned, part.vocabulary)
-                logp = scoring.log_probs(part.states_NTD[mask], target[mask], temperature[mask], *scorer)
+                logp = scoring.log_probs(states_NTD[mask], target[mask], temperature[mask], *scorer)
                 where = (index[:, None].expand_as(mask)[mask], mask.nonzero()[:, 1])
                 out = out.index_put(where, logp)
                 if statistics:
                     group = batch.group_N.to(device)[index]
                     groups = [(group == g).nonzero().flatten() for g in group.unique()]
-                    values = scoring.statistics(part.states_NTD, mask, temperature, groups, statistics, *scorer)
+                    values = scoring.statistics(states_NTD, mask, temperature, groups, statistics, *scorer)
                     for name, value in values.items():
                         found[name] = found[name].index_put(where, value[mask])
         return (out, found) if statistics is not None else out
