@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gamutrl.functional.trees import best_and_worst, best_per_branch, slid_depths, split_steps
+from gamutrl.functional.trees import best_and_worst, best_per_branch, kept_edges, slid_depths, split_steps
 
 advantages = st.lists(st.floats(-3, 3, allow_subnormal=False), min_size=1, max_size=12).map(torch.tensor)
 shares = st.floats(0.01, 1)
@@ -40,3 +40,15 @@ def test_the_best_and_the_worst_are_both_kept(advantage, share):
     kept = best_and_worst(advantage, share)
     assert {float(advantage.min()), float(advantage.max())} <= set(advantage[kept].tolist())
     assert len(advantage) <= 2 or kept.sum() == max(2, int(len(advantage) * share))
+
+
+def test_edges_are_left_out_by_depth_and_then_by_width():
+    depth = torch.tensor([1, 2, 2, 3, 3, 3, 3])
+    advantage = torch.tensor([0.0, 1.0, -1.0, 4.0, 1.0, 2.0, 3.0])
+    branch = torch.tensor([0, 0, 1, 0, 0, 1, 1])
+    assert kept_edges(depth, advantage, branch).all()
+    assert kept_edges(depth, advantage, branch, pruned=[2]).tolist() == [True, False, False, True, True, True, True]
+    best = kept_edges(depth, advantage, branch, pruned=[1], wide_after=2)
+    assert best.tolist() == [False, True, True, True, False, False, True]
+    ends = kept_edges(depth, advantage, branch, wide_after=2, per_branch=False)
+    assert ends.tolist() == [True, True, True, True, True, False, False]

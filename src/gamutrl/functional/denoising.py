@@ -121,6 +121,25 @@ def guide(
     return unconditional + weight * (conditional - unconditional)
 
 
+def aligned_levels(steps: int, place: int, share: float, *, inverse: bool = False) -> tuple[int, int]:
+    """Between which levels of a grid of so many, noise first, Direct-Align's one step goes (arXiv 2509.06942).
+
+    It begins in a picture mixed with known noise and denoises to level `place`, counted from the clean end; `inverse`
+    adds noise from further down. share: how much of the way is left to the known noise.
+    """
+    known = min(steps - place, int((1 - share) * steps) + 1, place)
+    if inverse:
+        place = max(place - known, 1)
+    low, high = steps - place, steps - min(place + known, steps)
+    return (low, high) if inverse else (high, low)
+
+
+def aligned(clean: Tensor, noise: Tensor, sigma: Tensor, sigma_next: Tensor, velocity: Tensor) -> Tensor:
+    """A picture mixed with known noise, taken one predicted step on, and recovered (Direct-Align, arXiv 2509.06942)."""
+    mixed = sigma * noise + (1 - sigma) * clean
+    return clean_from_known(mixed + (sigma_next - sigma) * velocity, noise, sigma_next)
+
+
 def clean_from_known(noised: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
     """(x - σ · noise) / (1 - σ): the picture in a mixture whose noise is known (Direct-Align, arXiv 2509.06942)."""
     return (noised - sigma * noise) / (1 - sigma)

@@ -64,6 +64,33 @@ def slid_depths(pruned: Sequence[int], slides: int, stop: int) -> list[int]:
     return [depth - shift for depth in pruned]
 
 
+def kept_edges(
+    depth_E: Tensor,
+    advantage_E: Tensor,
+    branch_E: Tensor,
+    *,
+    pruned: Sequence[int] = (),
+    wide_after: int | None = None,
+    share: float = 0.5,
+    per_branch: bool = True,
+) -> Tensor:
+    """Which of a tree's edges are trained on, bool `[E]`: none of the pruned depths, and a share of those deep down.
+
+    depth_E: of an edge's lower node. branch_E: what is the same number below one last split. wide_after: of the edges
+    deeper than this, where branches split no more, only a share stays: the best of each branch, or (not `per_branch`)
+    the best and the worst of all. BranchGRPO (arXiv 2509.06040): depth and width pruning.
+    """
+    kept_E = ~torch.isin(depth_E, torch.tensor(list(pruned), dtype=depth_E.dtype))
+    if wide_after is None:
+        return kept_E
+    wide = (kept_E & (depth_E > wide_after)).nonzero().flatten()
+    if per_branch:
+        kept_E[wide] = best_per_branch(advantage_E[wide], branch_E[wide], share)
+    else:
+        kept_E[wide] = best_and_worst(advantage_E[wide], share)
+    return kept_E
+
+
 def best_per_branch(advantage_E: Tensor, branch_E: Tensor, share: float) -> Tensor:
     """Whether an edge is among the best `share` (at least one) of its branch, bool `[E]`; the first of equal ones."""
     kept_E = torch.zeros(len(advantage_E), dtype=torch.bool)

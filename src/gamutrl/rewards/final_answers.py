@@ -18,6 +18,8 @@ MARKERS = ("Final answer:", "Final Answer:", "答案:")
 Style = Literal["marked", "boxed", "thought"]
 """How an answer is asked for: after a marker, in a box, or in a box behind a thought."""
 
+Verdict = Literal["right", "wrong", "unreadable"]
+
 
 class FinalAnswer(NamedTuple):
     """A response taken apart. fault: "" if it can be; "unmarked" without an answer, "misplaced" where it should not be.
@@ -93,6 +95,24 @@ def is_right(given: str, truth: str, graders: Sequence[Compare], *, above: float
     if given.strip().lower() == truth.strip().lower():
         return True
     return any(grader(given, truth) > above for grader in graders)
+
+
+def verdict(
+    text: str, truth: str, style: Style = "marked", graders: Sequence[Compare] = ()
+) -> tuple[Verdict, str | None]:
+    """Which side of a preference pair a response belongs to, and the answer that it gives.
+
+    Right ones are chosen; wrong ones are rejected for their answer, unreadable ones for their form.
+    """
+    answer = final_answer(text, style).answer
+    if answer is None:
+        return "unreadable", None
+    return ("right" if is_right(answer, truth, graders) else "wrong"), answer
+
+
+def one_in_the_other(chosen: tuple[str, str | None], rejected: tuple[str, str | None]) -> bool:
+    """Whether a chosen (response, answer) has its answer within the rejected one's: no pair to learn from."""
+    return chosen[1] is not None and rejected[1] is not None and chosen[1].lower() in rejected[1].lower()
 
 
 def tidied(text: str, given: str, truth: str) -> str | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from random import Random
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+K = TypeVar("K")
 
 
 def gap(score: float, other: float) -> float:
@@ -61,6 +62,38 @@ def all_pairs(
     """Every chosen with every rejected, but for those to skip; a random `most` of them where there are more (MPO)."""
     pairs = [(one, other) for one, other in product(chosen, rejected) if not skip(one, other)]
     return rng.sample(pairs, most) if len(pairs) > most else pairs
+
+
+def pairs_by_key(
+    chosen: Mapping[K, Sequence[T]],
+    rejected: Mapping[K, Sequence[T]],
+    *,
+    most: int,
+    seed: int = 0,
+    skip: Callable[[T, T], bool],
+) -> list[tuple[K, T, T]]:
+    """`all_pairs` of the chosen and the rejected samples of each key (a question), drawn anew for each (MPO)."""
+    return [
+        (key, one, other)
+        for key, good in chosen.items()
+        for one, other in all_pairs(good, rejected.get(key, ()), most=most, rng=Random(seed), skip=skip)
+    ]
+
+
+def best_and_worst(scores: Sequence[float], *, above: float = -math.inf) -> tuple[int, int] | None:
+    """The first best and the first worst; None where none is above a score, or all are alike (HermesFlow)."""
+    if not scores or max(scores) <= above or max(scores) == min(scores):
+        return None
+    return scores.index(max(scores)), scores.index(min(scores))
+
+
+def against_before(scores: Sequence[float], best_before: float) -> tuple[int, bool]:
+    """A next round's best sample, which is chosen, and whether what was chosen before is rejected (HermesFlow).
+
+    It is where the new best beats it; else what was rejected before stays so.
+    """
+    best = first_best(range(len(scores)), scores.__getitem__)
+    return best, scores[best] > best_before
 
 
 def kept_prefix(text: str, share: float) -> str:

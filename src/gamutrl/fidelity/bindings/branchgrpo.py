@@ -81,15 +81,14 @@ def edge_pruning(
     if slide:
         stop = splits[-1] if stop_depth is None else stop_depth
         pruned = trees.slid_depths(pruned, current_step // slide_interval, stop)
-    kept = [edge for edge in edges if edge[1] not in pruned]
-    wide = [edge for edge in kept if width_mode and edge[1] - 1 > splits[-1]]
-    names = [".".join(name.split(".")[: splits[-1] + 2]) for name, _, _ in wide]
-    advantage = torch.tensor([value for _, _, value in wide], dtype=torch.float64)
-    branches = torch.tensor([sorted(set(names)).index(name) for name in names])
-    mask = (
-        trees.best_per_branch(advantage, branches, width_ratio)
-        if width_mode == 1
-        else trees.best_and_worst(advantage, width_ratio)
+    branches = [".".join(name.split(".")[: splits[-1] + 2]) for name, _, _ in edges]
+    kept = trees.kept_edges(
+        torch.tensor([depth for _, depth, _ in edges]),
+        torch.tensor([value for _, _, value in edges], dtype=torch.float64),
+        torch.tensor([sorted(set(branches)).index(branch) for branch in branches]),
+        pruned=pruned,
+        wide_after=splits[-1] + 1 if width_mode else None,
+        share=width_ratio,
+        per_branch=width_mode == 1,
     )
-    dropped = {name for (name, _, _), keep in zip(wide, mask.tolist()) if not keep}
-    return {"total": len(edges), "kept": sorted(name for name, _, _ in kept if name not in dropped)}
+    return {"total": len(edges), "kept": sorted(name for (name, _, _), keep in zip(edges, kept.tolist()) if keep)}

@@ -43,9 +43,8 @@ def homologous_pairs(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     places = (0, 0)
     for r, row in enumerate(rows):
         captions, images = row["bert_scores"], row["vqa_scores"]
-        win, lose = (pick(range(len(captions)), captions.__getitem__) for pick in (pairs.first_best, pairs.first_worst))
-        if max(images) > 0.6 and max(images) != min(images):  # Released: else the places of the row before.
-            places = (images.index(max(images)), images.index(min(images)))
+        win, lose = pairs.best_and_worst(captions) or (0, 0)
+        places = pairs.best_and_worst(images, above=0.6) or places  # Released: else the places of the row before.
         folder = f"datasets/journeydb/generated_images/{row['id']}"
         answer.append(
             {
@@ -72,8 +71,8 @@ def iterative_pairs(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             ("image", "vqa_score", f"datasets/journeydb/generated_images_iter2/{row['id']}/{{}}.png"),
         ):
             scores = row[f"{score}s"]
-            win = pairs.first_best(range(len(scores)), scores.__getitem__)
-            loser = "win" if scores[win] > before[f"{score}_win"] else "lose"
+            win, turned = pairs.against_before(scores, before[f"{score}_win"])
+            loser = "win" if turned else "lose"
             updated |= {
                 f"{kind}_win": names.format(win),
                 f"{kind}_lose": before[f"{kind}_{loser}"],

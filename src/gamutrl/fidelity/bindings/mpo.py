@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from random import Random
 from typing import Any
 
 import torch
@@ -61,29 +60,19 @@ def dropout_ntp_prefix(prefix: str, start_ratio: float) -> str:
 def build_pairs(
     items: list[dict[str, Any]], mode: list[str], num_pairs_per_key: int, answer_fix: bool, **more: Any
 ) -> dict[str, Any]:
-    sides: tuple[Any, ...] = tuple(defaultdict(list) for _ in range(3))
+    sides: dict[str, Any] = {side: defaultdict(list) for side in ("right", "wrong", "unreadable")}
     for item in items:
-        key = (item["image"], item["question"], item["answer"])
-        response, parsed = item["response"], parse_answer(item["response"], item["prompt_version"])
-        said = parsed.get("answer")
-        right = said is not None and check_answer(said, item["answer"], mode)
-        if right and said is not None and answer_fix:
-            response = fix_answer(response, said, item["answer"])
-        sides[2 if said is None else 1 - right][key].append((response, said))
-    good, bad, unreadable = sides
+        response, truth, style = item["response"], item["answer"], STYLES.get(item["prompt_version"][-2:], "marked")
+        side, said = final_answers.verdict(response, truth, style, [GRADERS[name] for name in mode])
+        if side == "right" and answer_fix:
+            response = fix_answer(response, str(said), truth)
+        sides[side][item["image"], item["question"], truth].append((response, said))
+    good, bad, unreadable = sides.values()
 
     def paired(rejected: Any) -> list[list[str]]:
-        def skip(one: Any, other: Any) -> bool:
-            return other[1] is not None and one[1].lower() in other[1].lower()
-
-        found = [
-            [key[1], one[0], other[0]]
-            for key in good
-            for one, other in pairs.all_pairs(
-                good[key], rejected[key], most=num_pairs_per_key, rng=Random(0), skip=skip
-            )
-        ]
-        return sorted(found)
+        skip = final_answers.one_in_the_other
+        found = pairs.pairs_by_key(good, rejected, most=num_pairs_per_key, skip=skip)
+        return sorted([key[1], one[0], other[0]] for key, one, other in found)
 
     by_answer, by_format = paired(bad), paired(unreadable)
     told = num_pairs_per_key == 100

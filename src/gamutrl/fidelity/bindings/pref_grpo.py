@@ -55,31 +55,16 @@ def flex_win_rate(
     dim_weight: float,
     overall_weight: float = 1.0,
 ) -> dict[str, Any]:
-    def rates(shares: list[float | None]) -> list[float | None]:
-        return [None if rate is None else round(rate, 3) for rate in tournament.win_rates(num_items, shares)]
-
     verdicts = [parsing.json_in(text, repair=False) for text in outputs]
-    winners = [verdict.get("winner") if isinstance(verdict, dict) else None for verdict in verdicts]
-    overall = [rate or 0.0 for rate in rates([tournament.SHARE[tournament.named_winner(w)] for w in winners])]
-    shares = [tournament.category_shares(verdict) for verdict in verdicts]
-    names = list(dict.fromkeys(name for share in shares for name in share))
-    by_name = {name: rates([share.get(name) for share in shares]) for name in names}
-    weights = [*(category_weights or []), *[1.0] * len(names)]
-    rows = [[(rate[i], w) for rate, w in zip(by_name.values(), weights)] for i in range(num_items)]
-    known = [[(rate, weight) for rate, weight in row if rate is not None] for row in rows]
-    means = [round(combine.weighted_mean(row), 3) for row in known]
-    both = (overall_weight, dim_weight or 1.0)  # Released: a weight of 0 counts as none given.
-    reward = [
-        combine.weighted_mean(list(zip((one, mean), both))) if row else one
-        for one, mean, row in zip(overall, means, known)
-    ]
+    weights = (overall_weight, dim_weight or 1.0)  # Released: a weight of 0 counts as none given.
+    found = tournament.judged(num_items, verdicts, category_weights or (), weights=weights)
     detail: dict[str, Any] = {
-        "overall_reward": overall,
-        "dim_mean_reward": means,
-        "dim_rate_flags": [bool(row) for row in known],
+        "overall_reward": found.overall,
+        "dim_mean_reward": found.mean,
+        "dim_rate_flags": found.known,
     }
-    detail |= {name: [rate or 0.0 for rate in rated] for name, rated in by_name.items()}
-    return {"reward": reward, "detail": detail}
+    detail |= {name: [rate or 0.0 for rate in rated] for name, rated in found.by_category.items()}
+    return {"reward": found.reward, "detail": detail}
 
 
 def pointwise_scores(responses: list[str]) -> dict[str, list[float]]:

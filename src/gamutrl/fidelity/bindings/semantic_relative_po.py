@@ -52,16 +52,13 @@ def direct_align_step(
     length, mid = timestep_length, mid_timestep
     ends = sampling.shifted_sigmas(vis_sampling_step, shift)[train_timestep]
     sigmas = torch.linspace(float(ends[0]), float(ends[1]), length).double()
-    known = min(length - mid, int((1 - groundtruth_ratio) * length) + 1, mid)
     branches, losses = [], []
     for inversion, predicted, discounts in ((1, pred_denoise, discount_pos), (0, pred_invert, discount_inv)):
-        place = mid if inversion else max(mid - known, 1)
-        base, start = length - place, length - min(place + known, length)
-        sigma_in, sigma_out = sigmas[[start, base] if inversion else [base, start]]
-        x = sigma_in * noise + (1 - sigma_in) * x0
-        clean = denoising.clean_from_known(x + (sigma_out - sigma_in) * predicted, noise, sigma_out)
+        levels = denoising.aligned_levels(length, mid, groundtruth_ratio, inverse=not inversion)
+        sigma_in, sigma_out = sigmas[list(levels)]
+        clean = denoising.aligned(x0, noise, sigma_in, sigma_out, predicted)
         image = ((clean / 0.3611 + 0.1159) / 2 + 0.5).clamp(0, 1)
-        discount = torch.linspace(discounts[0], discounts[1], length).double()[place]
+        discount = torch.linspace(discounts[0], discounts[1], length).double()[length - levels[inversion]]
         first, second = (f_pos, f_neg) if inversion else (f_neg, f_pos)
         score = ((1 + discount) * first - second) @ image.flatten()
         losses.append((0.7 - score).relu() / 2)
@@ -71,7 +68,7 @@ def direct_align_step(
                 "sigma_in": sigma_in,
                 "sigma_out": sigma_out,
                 "timestep": int(sigma_in * 1000),
-                "x_in": x,
+                "x_in": sigma_in * noise + (1 - sigma_in) * x0,
                 "x0": clean,
                 "discount": discount,
                 "first": "positive" if inversion else "negative",
