@@ -9,6 +9,8 @@ from typing import Any
 
 SCRIPTS = {
     "vlm-tiny": "gamutrl.zoo.build",
+    "mask-tiny": "gamutrl.zoo.mask",
+    "var-tiny": "gamutrl.zoo.var",
     **dict.fromkeys(("blobs-flow", "blobs-eps", "points-flow", "points-eps"), "gamutrl.zoo.blobs"),
 }
 """The module whose `build(name, …)` trains each model from nothing and writes its folder."""

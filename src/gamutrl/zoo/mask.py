@@ -1,4 +1,4 @@
-"""Trains `mask-tiny`: masked diffusion over words and codes. `python -m gamutrl.zoo.mask` writes its folder.
+"""`mask-tiny`: masked diffusion over words and codes.
 
 One transformer learns to draw a prompt's picture and to say what a picture shows, from whatever part is not masked.
 """
@@ -24,6 +24,11 @@ DESCRIBE = "describe the picture"
 MODEL = MaskedConfig(
     words=(*pictures.WORDS, "describe", "picture"), text_length=tokens.WORDS, depth=4, width=96, heads=3
 )
+MEASURED_BY = MaskedSampling(guidance=2.0)
+WHAT = (
+    "A masked diffusion model over words and 6 × 6 picture codes that draws 30-pixel pictures for prompts like "
+    f"`the digit 7` and, asked to `{DESCRIBE}`, writes such a prompt for a picture."
+)
 SAID = 0.25
 """The share of steps in which a picture is described instead of drawn."""
 
@@ -34,13 +39,21 @@ class Plan:
 
     pictures: int = 16000
     tokenizer_steps: int = 800
-    steps: int = 450
+    steps: int = 900
     seed: int = 0
 
 
-def build(out: Path = MODELS / "mask-tiny", work: Path | None = None, plan: Plan = Plan()) -> Path:
-    """Train the model, or go on where a run in `work` stopped, and write its folder."""
-    work = out.parent / f".{out.name}-work" if work is None else work
+def build(
+    name: str = "mask-tiny",
+    *,
+    steps: int = Plan.steps,
+    seed: int = 0,
+    out: Path | str | None = None,
+    work: Path | str | None = None,
+) -> Path:
+    """Train the model, or go on where a build in `work` stopped, and write its folder. steps: of the last phase."""
+    plan, out = Plan(steps=steps, seed=seed), Path(out) if out else MODELS / name
+    work = Path(work) if work else out.parent / f".{name}-work"
     shown = tokens.bank(plan.pictures, plan.seed)
     first, one = var.tokenizer(shown, plan, work)
     torch.manual_seed(plan.seed)
@@ -48,12 +61,7 @@ def build(out: Path = MODELS / "mask-tiny", work: Path | None = None, plan: Plan
     model.tokenizer.load_state_dict(one.state_dict())
     second = train(model, shown.only(tokens.LEARNED), plan, work)
     model.save(out, torch.float16)
-    what = (
-        "A masked diffusion model over words and 6 × 6 picture codes that draws 30-pixel pictures for prompts like "
-        f"`the digit 7` and, asked to `{DESCRIBE}`, writes such a prompt for a picture."
-    )
-    settings = MaskedSampling(guidance=2)
-    var.write_card(out, MaskedPolicy.load(out), asdict(plan), (first, second), what, "mask", settings)
+    var.write_card(out, MaskedPolicy.load(out), asdict(plan), (first, second), WHAT, MEASURED_BY)
     return out
 
 
@@ -83,8 +91,3 @@ def train(model: MaskedTransformer, shown: tokens.Bank, plan: Plan, work: Path) 
 
     tokens.drive(phase, loss_of, len(shown.prompts), plan.steps, var.RATE, work, plan.seed)
     return phase
-
-
-if __name__ == "__main__":
-    given = var.options(MODELS / "mask-tiny")
-    print(build(given.out, given.work, Plan(steps=given.steps or Plan.steps, seed=given.seed)))

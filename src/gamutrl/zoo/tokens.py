@@ -22,7 +22,7 @@ WORDS = 14
 """How many words a prompt may have, with its start."""
 DIGITS, TINTED = 0.4, 0.3
 """The share of pictures that show a digit, and of those that show it in a colour: a style that is scarce."""
-LEARNED = ("digit", "object")
+LEARNED = ("digit", "object", "pair")
 """The tasks that the transformers learn, as far as a few minutes go; the tokenizer learns the pictures of all."""
 TASKS = {"object": 0.4, "pair": 0.2, "layout": 0.15, "relation": 0.15, "count": 0.1}
 

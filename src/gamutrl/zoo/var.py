@@ -1,4 +1,4 @@
-"""Trains `var-tiny`: a small VAR over pictures of shapes and digits. `python -m gamutrl.zoo.var` writes its folder.
+"""`var-tiny`: a small VAR over pictures of shapes and digits.
 
 First a tokenizer of one scale learns to give pictures back (`mask-tiny` has it too), then a codebook for four scales is
 fitted to what that tokenizer sees, then the transformer learns the codes of each prompt's picture.
@@ -6,7 +6,6 @@ fitted to what that tokenizer sees, then the transformer learns the codes of eac
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -35,6 +34,11 @@ MANY = replace(ONE, scales=(1, 2, 3, 6))
 MODEL = TransformerConfig(
     depth=4, width=96, heads=3, shared=True, words=pictures.WORDS, text_length=tokens.WORDS, text_depth=2
 )
+MEASURED_BY = Sampling(guidance=2.0)
+WHAT = (
+    "A next-scale model (VAR) that draws 30-pixel pictures in four scales (1, 2, 3 and 6 codes a side) for prompts "
+    "like `the digit 7` and `a red circle`."
+)
 RATE = 2e-3
 NO_PROMPT = 0.1
 """The share of pictures that are learned without their prompt: what guidance leads away from."""
@@ -43,8 +47,8 @@ README = """# {name}
 
 {what}
 
-Trained by `{command}` on pictures of the world `pictures` (30 × 30 pixels; {digits:.0%} of them digits, of which
-{tinted:.0%} in a colour), seed {seed}: {phases}. {parameters:.2f} million parameters.
+Trained by `gamut zoo build {name}` on pictures of the world `pictures` (30 × 30 pixels; {digits:.0%} of them
+digits, of which {tinted:.0%} in a colour), seed {seed}: {phases}. {parameters:.2f} million parameters.
 
 Measured on {rows} held-out prompts a task, single samples at guidance {guidance:g}: how probable a reader of digits
 holds the right one, or the share of pictures that show exactly what was asked.
@@ -62,13 +66,21 @@ class Plan:
     pictures: int = 16000
     tokenizer_steps: int = 800
     scales_steps: int = 300
-    steps: int = 400
+    steps: int = 900
     seed: int = 0
 
 
-def build(out: Path = MODELS / "var-tiny", work: Path | None = None, plan: Plan = Plan()) -> Path:
-    """Train the model, or go on where a run in `work` stopped, and write its folder."""
-    work = out.parent / f".{out.name}-work" if work is None else work
+def build(
+    name: str = "var-tiny",
+    *,
+    steps: int = Plan.steps,
+    seed: int = 0,
+    out: Path | str | None = None,
+    work: Path | str | None = None,
+) -> Path:
+    """Train the model, or go on where a build in `work` stopped, and write its folder. steps: of the last phase."""
+    plan, out = Plan(steps=steps, seed=seed), Path(out) if out else MODELS / name
+    work = Path(work) if work else out.parent / f".{name}-work"
     shown = tokens.bank(plan.pictures, plan.seed)
     first, one = tokenizer(shown, plan, work)
     torch.manual_seed(plan.seed)
@@ -76,11 +88,7 @@ def build(out: Path = MODELS / "var-tiny", work: Path | None = None, plan: Plan 
     second = tokens.train_scales(model.tokenizer, one, shown, plan.scales_steps, work, plan.seed)
     third = train(model, shown.only(tokens.LEARNED), plan, work)
     model.save(out, torch.float16)
-    what = (
-        "A next-scale model (VAR) that draws 30-pixel pictures in four scales (1, 2, 3 and 6 codes a side) for prompts "
-        "like `the digit 7` and `a red circle left of a blue square`."
-    )
-    write_card(out, NextScalePolicy.load(out), asdict(plan), (first, second, third), what, "var", Sampling(guidance=2))
+    write_card(out, NextScalePolicy.load(out), asdict(plan), (first, second, third), WHAT, MEASURED_BY)
     return out
 
 
@@ -137,7 +145,6 @@ def write_card(
     plan: Mapping[str, Any],
     phases: Sequence[Phase],
     what: str,
-    script: str,
     sampling: Sampling,
     rows: int = 100,
 ) -> None:
@@ -156,7 +163,6 @@ def write_card(
     readme = README.format(
         name=folder.name,
         what=what,
-        command=f"python -m gamutrl.zoo.{script}",
         digits=tokens.DIGITS,
         tinted=tokens.TINTED,
         seed=plan["seed"],
@@ -167,17 +173,3 @@ def write_card(
         table="\n".join(f"| {task} | {value:.0%} |" for task, value in found.items()),
     )
     (folder / "README.md").write_text(readme)
-
-
-def options(out: Path) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--out", type=Path, default=out)
-    parser.add_argument("--work", type=Path, help="where checkpoints are kept; a stopped build goes on from there")
-    parser.add_argument("--steps", type=int, help="of the last phase")
-    parser.add_argument("--seed", type=int, default=0)
-    return parser.parse_args()
-
-
-if __name__ == "__main__":
-    given = options(MODELS / "var-tiny")
-    print(build(given.out, given.work, Plan(steps=given.steps or Plan.steps, seed=given.seed)))
