@@ -55,7 +55,9 @@ class TestPipelines:
 
 
 def test_a_packaged_model_draws_rows_of_its_world(tmp_path):
-    assert sample("blobs-flow", "--world", "blobs", "--prompts", 2, "--out", tmp_path / "blobs") == 0
+    assert (
+        sample("blobs-flow", "--world", "blobs", "--task", "pictures", "--prompts", 2, "--out", tmp_path / "blobs") == 0
+    )
     assert len(lines(tmp_path / "blobs")) == 2
 
 

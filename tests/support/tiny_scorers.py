@@ -214,7 +214,7 @@ def grounding_dino(folder: Path, seed: int = 0) -> None:
         ),
         d_model=32,
         encoder_layers=1,
-        decoder_layers=1,
+        decoder_layers=2,
         encoder_attention_heads=2,
         decoder_attention_heads=2,
         encoder_ffn_dim=48,

@@ -95,13 +95,21 @@ def _evaluate(args: argparse.Namespace) -> None:
     _print(outcome, measured, answer)
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a run directory; a model's folder has a config.json, too."""
+    try:
+        return "preset" in json.loads((folder / "config.json").read_text("utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
 def _preset_of(args: argparse.Namespace) -> Preset:
     from gamutrl.training.config import override
-    from gamutrl.training.run import CONFIG, read_config
+    from gamutrl.training.run import read_config
 
     check_data_options(args)
     folder = Path(args.target)
-    if (folder / CONFIG).exists():
+    if is_run(folder):
         preset, _ = read_config(folder, args.allow)
         if not (folder / "model").is_dir():
             raise UsageError(f"{folder} has no trained model yet; finish it with `gamut resume {folder}`.")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gamutrl.cli.errors import UsageError
+from gamutrl.cli.evaluate import is_run
 from gamutrl.cli.presets import find_preset, find_recipe
 
 if TYPE_CHECKING:
@@ -101,11 +102,11 @@ def _session(args: argparse.Namespace) -> tuple[Session, list[Prompt]]:
     from gamutrl.environments import SingleTurn
     from gamutrl.policies.models import model_of
     from gamutrl.training.config import override
-    from gamutrl.training.run import CONFIG, read_config
+    from gamutrl.training.run import read_config
 
     folder, own = Path(args.target), []
     preset = None
-    if (folder / CONFIG).exists():
+    if is_run(folder):
         preset, _ = read_config(folder, args.allow)
         if not args.before:
             if not (folder / "model").is_dir():

@@ -52,7 +52,7 @@ class WorldRows:
                 name for name in names if hasattr(importlib.import_module(f"gamutrl.data.worlds.{name}"), "TASKS")
             ]
             raise DataError(f"There is no world {self.world!r}; there are: {', '.join(offered)}.")
-        if self.task not in module.TASKS:
+        if self.task and self.task not in module.TASKS:
             raise DataError(f"The world {self.world!r} has no task {self.task!r}; it has: {', '.join(module.TASKS)}.")
         return module
 

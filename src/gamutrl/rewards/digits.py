@@ -33,14 +33,14 @@ class DigitReader(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv2d(1, 24, 3, padding=1),
+            nn.Conv2d(1, 16, 3, padding=1),
             nn.GELU(),
             nn.MaxPool2d(2),
-            nn.Conv2d(24, 48, 3, padding=1),
+            nn.Conv2d(16, 32, 3, padding=1),
             nn.GELU(),
             nn.MaxPool2d(2),
             nn.Flatten(),
-            nn.Linear(48 * 16, NONE + 1),
+            nn.Linear(32 * 16, NONE + 1),
         )
 
     def forward(self, pixel_BCHW: Tensor) -> Tensor:
