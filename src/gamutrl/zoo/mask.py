@@ -35,11 +35,11 @@ SAID = 0.25
 
 @dataclass(frozen=True)
 class Plan:
-    """How many pictures there are to learn from, and the steps of each phase, of 64 pictures each."""
+    """How many pictures there are to learn from, and the steps of each phase, of 32 pictures each."""
 
     pictures: int = 16000
     tokenizer_steps: int = 800
-    steps: int = 900
+    steps: int = 600
     seed: int = 0
 
 

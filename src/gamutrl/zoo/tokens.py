@@ -163,7 +163,7 @@ def drive(
     rate: float,
     folder: Path,
     seed: int,
-    size: int = 64,
+    size: int = 32,
 ) -> None:
     """Every step that a phase has still to take, on batches that are a function of seed and step; saves as it goes."""
     begun = saved = time.monotonic()

@@ -61,12 +61,12 @@ holds the right one, or the share of pictures that show exactly what was asked.
 
 @dataclass(frozen=True)
 class Plan:
-    """How many pictures there are to learn from, and the steps of each phase, of 64 pictures each."""
+    """How many pictures there are to learn from, and the steps of each phase, of 32 pictures each."""
 
     pictures: int = 16000
     tokenizer_steps: int = 800
     scales_steps: int = 300
-    steps: int = 900
+    steps: int = 600
     seed: int = 0
 
 
@@ -159,7 +159,7 @@ def write_card(
         "versions": {package: version(package) for package in ("torch", "scikit-learn")},
         "held_out": found,
     }
-    (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
+    (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n", "utf-8")
     readme = README.format(
         name=folder.name,
         what=what,
@@ -172,4 +172,4 @@ def write_card(
         guidance=sampling.guidance,
         table="\n".join(f"| {task} | {value:.0%} |" for task, value in found.items()),
     )
-    (folder / "README.md").write_text(readme)
+    (folder / "README.md").write_text(readme, "utf-8")

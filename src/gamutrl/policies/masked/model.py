@@ -174,7 +174,7 @@ class MaskedTransformer(nn.Module):
             "tokenizer": asdict(self.tokenizer.config),
             "transformer": asdict(self.config),
         }
-        (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+        (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", "utf-8")
         state = {name: tensor.to(dtype or tensor.dtype).contiguous() for name, tensor in self.state_dict().items()}
         save_file(state, folder / "model.safetensors", {"format": "pt"})
 

@@ -142,9 +142,8 @@ class MaskedPolicy:
         for prompt, output in zip(prompts, texts):
             kind = self.module.kind_of(prompt)
             answer_NS = self.module.read([output], kind)
-            rollouts += self._rollouts([prompt], kind, answer_NS, torch.zeros(answer_NS.shape))
+            rollouts += self._rollouts([prompt], kind, answer_NS, torch.zeros(answer_NS.shape), [output])
             rollouts[-1].turns[0].exact = False
-            rollouts[-1].output = output
         return self._batch(prompts, rollouts, 1)
 
     def _unmask(
@@ -185,10 +184,18 @@ class MaskedPolicy:
         unasked = self.module.answers(self.module.unasked(filled), kind) if both else None
         return self.module.answers(filled, kind), unasked
 
-    def _rollouts(self, prompts: Sequence[Prompt], kind: Kind, answer_RS: Tensor, logp_RS: Tensor) -> list[Rollout]:
-        if kind == "image":
-            outputs: Sequence[Any] = self.module.shown(answer_RS)
-        else:
+    def _rollouts(
+        self,
+        prompts: Sequence[Prompt],
+        kind: Kind,
+        answer_RS: Tensor,
+        logp_RS: Tensor,
+        outputs: Sequence[Any] | None = None,
+    ) -> list[Rollout]:
+        """Answers as rollouts; outputs: what the answers stand for, where it is known."""
+        if outputs is None and kind == "image":
+            outputs = self.module.shown(answer_RS)
+        elif outputs is None:
             outputs = [self.module.words.spell(numbers) for numbers in answer_RS.tolist()]
         made = []
         for prompt, answer_S, logp_S, output in zip(prompts, answer_RS.cpu(), logp_RS.cpu(), outputs):

@@ -38,7 +38,7 @@ class NextScale(nn.Module):
             "tokenizer": asdict(self.tokenizer.config),
             "transformer": asdict(self.transformer.config),
         }
-        (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+        (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", "utf-8")
         state = {name: tensor.to(dtype or tensor.dtype).contiguous() for name, tensor in self.state_dict().items()}
         save_file(state, folder / "model.safetensors", {"format": "pt"})
 
@@ -68,7 +68,7 @@ class NextScale(nn.Module):
 
 def read_config(folder: Path | str, model_type: str) -> dict[str, Any]:
     file = Path(folder) / "config.json"
-    config = json.loads(file.read_text()) if file.is_file() else {}
+    config = json.loads(file.read_text("utf-8")) if file.is_file() else {}
     if config.get("model_type") != model_type:
         raise ValueError(f"{folder} holds no model of type {model_type!r}: its config.json must say so.")
     return config
