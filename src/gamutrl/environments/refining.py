@@ -56,8 +56,8 @@ def room_grade(prompt: Prompt, said: str) -> float:
 class Refining:
     """`turns` tries at a task. grade, draw: what is told of the last one. good: a grade that needs no further try.
 
-    Each turn's `info` holds its `reward`. A turn's context is the row's messages, the last answer and its grade, and the
-    picture where there is one.
+    Each turn's `info` holds its `reward`. A turn's context is the row's messages, the last answer and its grade, and
+    the picture where there is one.
     """
 
     turns: int = 3
