@@ -242,9 +242,11 @@ KINDS: Mapping[str, type] = {
 def model_of(name: str) -> Any:
     """How to load whatever a name holds, by its files: a diffusers pipeline, or what its `config.json` says it is.
 
-    Raises ValueError for a name that can be no model.
+    An adapter is of the kind of its base. Raises ValueError for a name that can be no model.
     """
     place = place_of(name)
+    if adapter := _file_of(place, "adapter_config.json"):
+        place = json.loads(adapter.read_text("utf-8"))["base_model_name_or_path"]
     if _file_of(place, "model_index.json"):
         return FlowModel(name)
     config = _file_of(place, "config.json")
