@@ -57,7 +57,7 @@ def tiny(
         WorldRows(world, task, "train", knobs),
         rewards,
         sampling=sampling,
-        **{"steps": 100, "kl": KL(0.01), "optimizer": AdamW(lr=1e-4), **changes},
+        **{"steps": 100, "kl": KL(0.02), "optimizer": AdamW(lr=4e-5), **changes},
     )
     constants = tuple(forms.write(knobs["form"], answer) for answer in test.module.answers(task, **held_out))
     evaluation = Evaluation(

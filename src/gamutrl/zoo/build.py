@@ -19,7 +19,7 @@ from gamutrl.zoo.measure import PROBES, Probe, measure
 from gamutrl.zoo.packaged import MODELS
 from gamutrl.zoo.train import PHASES, Plan, train
 
-MINUTES = 90.0
+MINUTES = 67.0
 """What `Plan()` takes on two cores: `minutes` scales its phases, so that a build is a function of its arguments."""
 
 _README = """# vlm-tiny

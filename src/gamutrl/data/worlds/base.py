@@ -85,7 +85,7 @@ class Task:
     solve: Callable[[Facts, Query], Solution]
     media: Callable[[Facts], list[Part]]
     caption: Callable[[Facts], str]
-    constant: Sequence[str] = ()
+    constant: Sequence[str | Solution] = ()
     columns: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -166,6 +166,13 @@ def find_task(world: str, tasks: Mapping[str, Task], task: str) -> Task:
     if task not in tasks:
         raise ValueError(f"The world {world} has no task {task!r}; it has: {', '.join(tasks)}.")
     return tasks[task]
+
+
+def constant_answers(world: str, tasks: Mapping[str, Task], task: str, knobs: Mapping[str, Any]) -> list[str]:
+    """The answers a policy that does not look could always give, boxes in the notation that the knobs ask for."""
+    notation = knobs.get("boxes", "list")
+    constant = find_task(world, tasks, task).constant
+    return [answer.written(notation) if isinstance(answer, Solution) else answer for answer in constant]
 
 
 def wrong_answer(solution: Solution, rng: random.Random) -> str:

@@ -36,7 +36,7 @@ def demonstrate(row: Prompt, style: str = "direct", error_rate: float = 0.0, see
 
 def answers(task: str, **knobs: Any) -> Sequence[str]:
     """The answers a policy that does not look could always give."""
-    return base.find_task("clips", _TASKS, task).constant
+    return base.constant_answers("clips", _TASKS, task, knobs)
 
 
 # What happens in a clip
@@ -238,7 +238,9 @@ def _media(clip: Clip) -> list[Part]:
     return [video(render.pictures(draw_frames(clip)), fps=2)]
 
 
-def _task(draw: Callable[..., Any], ask: Callable[[Query], str], solve: Any, constant: Sequence[str] = ()) -> Task:
+def _task(
+    draw: Callable[..., Any], ask: Callable[[Query], str], solve: Any, constant: Sequence[str | Solution] = ()
+) -> Task:
     return Task(draw, ask, solve, _media, caption, constant)
 
 

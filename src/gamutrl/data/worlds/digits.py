@@ -41,7 +41,7 @@ def answer_to(task: str, facts: Any, query: Query) -> tuple[str, str]:
 
 def answers(task: str, **knobs: Any) -> Sequence[str]:
     """The answers a policy that does not look could always give."""
-    return base.find_task("digits", _TASKS, task).constant
+    return base.constant_answers("digits", _TASKS, task, knobs)
 
 
 # What is on a canvas
@@ -245,11 +245,14 @@ def _clip(facts: dict[str, Any]) -> list[Part]:
     return [video(render.pictures(draw_frames(facts)), fps=2)]
 
 
-def _still(draw: Callable[..., Any], ask: Callable[[Query], str], solve: Any, constant: Sequence[str] = ()) -> Task:
+def _still(
+    draw: Callable[..., Any], ask: Callable[[Query], str], solve: Any, constant: Sequence[str | Solution] = ()
+) -> Task:
     return Task(draw, ask, solve, _media, read, constant)
 
 
-_CENTRE = [Solution(boxes=[box], single=True).written() for box in ([0, 0, 72, 72], [28, 28, 44, 44])]
+_CENTRE = [Solution(boxes=[box], single=True) for box in ([0, 0, 72, 72], [28, 28, 44, 44])]
+_NOWHERE = [Solution(boxes=[])]
 
 _TASKS: dict[str, Task] = {
     "read": _still(_draw_any, lambda q: "Read the digits.", lambda f, q: Solution(table(f, q["grid"]), read(f))),
@@ -262,7 +265,7 @@ _TASKS: dict[str, Task] = {
         _draw_detect,
         lambda q: f"Find all {q['digit']}s.",
         lambda f, q: _solve_boxes(f, q, single=False),
-        ("None", "No Objects"),
+        _NOWHERE,
     ),
     "everything": _still(_draw_everything, lambda q: "Find all digits.", lambda f, q: _solve_boxes(f, q, single=False)),
     "classify": _still(_draw_classify, lambda q: "Which digit?", _solve_classify, _NUMBERS),

@@ -46,7 +46,7 @@ def answer_to(task: str, facts: Any, query: Query) -> tuple[str, str]:
 
 def answers(task: str, **knobs: Any) -> Sequence[str]:
     """The answers a policy that does not look could always give."""
-    return base.find_task("scenes", _TASKS, task).constant
+    return base.constant_answers("scenes", _TASKS, task, knobs)
 
 
 # What is on a canvas
@@ -486,13 +486,16 @@ def _media(things: Sequence[Thing]) -> list[Part]:
     return [image(render.picture(draw_canvas(things)))]
 
 
-def _still(draw: Callable[..., Any], ask: Callable[[Query], str], solve: Any, constant: Sequence[str] = ()) -> Task:
+def _still(
+    draw: Callable[..., Any], ask: Callable[[Query], str], solve: Any, constant: Sequence[str | Solution] = ()
+) -> Task:
     return Task(draw, ask, solve, _media, caption, constant)
 
 
 _NUMBERS = [str(k) for k in range(10)]
 _CENTRE = [[0, 0, 72, 72], [18, 18, 54, 54]]
-_BOXES = [Solution(boxes=[box], single=True).written() for box in _CENTRE]
+_BOXES = [Solution(boxes=[box], single=True) for box in _CENTRE]
+_NOWHERE = [Solution(boxes=[])]
 
 _TASKS: dict[str, Task] = {
     "read": _still(_draw_any, lambda q: "List the objects.", _solve_read),
@@ -521,7 +524,7 @@ _TASKS: dict[str, Task] = {
         _draw_detect,
         lambda q: f"Find all {phrase(q, plural=True)}.",
         lambda f, q: _solve_boxes(f, q, single=False),
-        ("None", "No Objects"),
+        _NOWHERE,
     ),
     "everything": _still(
         _draw_everything, lambda q: "Find all objects.", lambda f, q: _solve_boxes(f, q, single=False)
