@@ -122,8 +122,7 @@ RECIPE = Recipe(
         budget="updates",
     ),
     assumptions={
-        "tiny.data": "the one coloured shape that a phrase fits; the zoo model has seen boxes of unequal worth, exact and "
-        "coarse ones alike",
+        "tiny.data": "the one coloured shape that a phrase fits; the zoo model was shown exact and coarse boxes alike",
         "paper.steps": "the authors say that about 200 are enough for a few hundred rows",
     },
 )
