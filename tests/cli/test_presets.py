@@ -6,9 +6,12 @@ import argparse
 
 import pytest
 
+from gamutrl.cli.catalogue import describe_source
 from gamutrl.cli.command import build_parser, split_overrides
-from gamutrl.cli.compare import sampled, under_equal_conditions
+from gamutrl.cli.compare import arms, sampled, under_equal_conditions
 from gamutrl.cli.presets import free_folder, preset_of, settable, with_rewards
+from gamutrl.data.sources import Changed, Mixture, Repeat, Stages, WorldRows
+from gamutrl.data.transforms import WithSuffix
 from gamutrl.recipes.recipe import load
 from gamutrl.training.config import override, paths
 
@@ -79,7 +82,8 @@ def test_in_a_comparison_only_the_last_stage_is_a_systems_own():
     assert equal.model == task.model
     assert equal.evaluation == task.evaluation
     assert equal.stages[-1].data == task.stages[-1].data
-    assert equal.stages[-1].rewards == own.stages[-1].rewards
+    assert [reward.name for reward in equal.stages[-1].rewards] == [reward.name for reward in own.stages[-1].rewards]
+    assert equal.stages[-1].advantage == own.stages[-1].advantage
     assert sampled(equal.stages[-1]) == pytest.approx(sampled(task.stages[-1]), rel=0.02)
 
 
@@ -104,3 +108,41 @@ def test_readers_that_the_evaluation_asks_come_along():
     equal = under_equal_conditions(own, task)
 
     assert dict(equal.responders) == dict(task.responders)
+
+
+def test_an_exact_text_reward_becomes_the_measure_of_the_task():
+    """Where answers are boxes, exact text is right never, and plain GRPO would be no baseline."""
+    task = load("vlm-r1").tiny
+    accuracy, layout = under_equal_conditions(load("grpo").tiny, task).stages[-1].rewards
+    assert (accuracy.name, accuracy.score) == ("accuracy", task.evaluation.metric.score)
+    assert layout.name == "format"
+    assert under_equal_conditions(task, task).stages[-1].rewards == task.stages[-1].rewards
+
+
+def test_a_system_is_compared_with_itself_less_what_it_claims():
+    args = build_parser().parse_args(["compare", "vlm-r1", "vlm-r1/ablation"])
+    args.overrides = []
+    whole, part = arms(args).values()
+    assert whole.stages[-1].rewards != part.stages[-1].rewards
+    assert whole.stages[-1].steps == part.stages[-1].steps
+    assert whole.evaluation == part.evaluation
+
+
+@pytest.mark.parametrize("slug", ["vlm-r1", "jigsaw-r1", "skywork-r1v2", "grpo-care", "tw-grpo", "visual-rft"])
+def test_a_claim_against_an_ablation_has_one(slug):
+    recipe = load(slug)
+    assert recipe.claim.baseline.startswith(f"{slug}/ablation")
+    assert recipe.preset("tiny", "ablation").stages != recipe.tiny.stages
+
+
+def test_a_source_tells_what_it_is_made_of():
+    sums, counts = WorldRows("digits", "sum"), WorldRows("scenes", "count")
+    assert describe_source(sums) == "WorldRows(digits, sum, train)"
+    mixed = Mixture((sums, Changed(counts, WithSuffix("!"))), (3, 1))
+    assert describe_source(mixed) == (
+        "Mixture(3 × WorldRows(digits, sum, train), 1 × Changed(WorldRows(scenes, count, train), WithSuffix))"
+    )
+    later = Stages(((0, sums), (20, Repeat(counts, 2))))
+    assert describe_source(later) == (
+        "Stages(from 0: WorldRows(digits, sum, train), from 20: Repeat(WorldRows(scenes, count, train), 2 times))"
+    )

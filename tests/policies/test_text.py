@@ -298,6 +298,19 @@ class TestWeights:
         assert torch.allclose(base, whole.log_probs(batch), atol=1e-5)
         assert (adapted.log_probs(batch) - base).abs().max() > 1e-3
 
+    def test_a_fresh_adapter_needs_no_copy_and_one_that_moved_does(self, load):
+        policy = load("smolvlm", lora=Lora(rank=2))
+        policy.keep_reference("base")
+        assert not [name for name in policy.state_dict() if name.startswith("reference/")]
+        with torch.no_grad():
+            for parameter in policy.parameters():
+                parameter.fill_(1.0)
+        policy.update_reference("base", decay=0.75)
+        kept = {n: t for n, t in policy.state_dict().items() if n.startswith("reference/base/")}
+        assert {float(t.mean()) for n, t in kept.items() if "lora_B" in n} == {0.25}
+        policy.keep_reference("base")
+        assert all(bool((t == 1).all()) for n, t in policy.state_dict().items() if n.startswith("reference/base/"))
+
     @pytest.mark.parametrize("lora", [None, Lora(rank=2)])
     def test_saved_and_loaded_it_is_the_same(self, load, prompts, tmp_path, lora):
         policy = load("smolvlm", lora=lora)

@@ -3,15 +3,13 @@ exactly."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from standin import StandIn
 from torch import Tensor, nn
 
 from gamutrl.core import Batch, Prompt, Rollout, Sampling, Turn
@@ -19,16 +17,13 @@ from gamutrl.core import Batch, Prompt, Rollout, Sampling, Turn
 LETTERS = "abcdefgh"
 
 
-class TablePolicy:
+class TablePolicy(StandIn):
     """Answers with `length` letters, each drawn from the logits of its prompt's `kind` and its place."""
 
-    exact = True
-
     def __init__(self, kinds: int = 4, length: int = 2) -> None:
-        self.module = nn.Embedding(kinds, length * len(LETTERS))
-        nn.init.zeros_(self.module.weight)
-        self.copies: dict[str, nn.Module] = {}
-        self.acting: nn.Module = self.module
+        table = nn.Embedding(kinds, length * len(LETTERS))
+        nn.init.zeros_(table.weight)
+        super().__init__(table)
         self.length = length
 
     def _logp_ALV(self, kinds: Sequence[int]) -> Tensor:
@@ -38,11 +33,12 @@ class TablePolicy:
         logp_PLV = self._logp_ALV([prompt.columns["kind"] for prompt in prompts]).detach()
         rollouts = []
         for p, prompt in enumerate(prompts):
+            own = zlib.crc32(prompt.id.encode()) % 1_000_003
             for g in range(group_size):
                 if sampling.temperature == 0:
                     tokens = logp_PLV[p].argmax(-1)
                 else:
-                    generator = torch.Generator().manual_seed(seed * 7919 + p * 101 + g)
+                    generator = torch.Generator().manual_seed(seed * 7919 + own * 101 + g)
                     tokens = torch.multinomial(logp_PLV[p].exp(), 1, generator=generator).flatten()
                 words = "".join(LETTERS[t] for t in tokens)
                 logp = logp_PLV[p].gather(1, tokens[:, None]).flatten()
@@ -64,38 +60,6 @@ class TablePolicy:
             tokens = torch.tensor([LETTERS.index(c) for c in words])
             rollouts.append(Rollout(prompt, [Turn(words, words, tokens, torch.zeros(len(tokens)))]))
         return Batch.of(prompts, rollouts, range(len(prompts)))
-
-    @contextmanager
-    def reference(self, name: str) -> Iterator[None]:
-        self.acting = self.copies[name]
-        try:
-            yield
-        finally:
-            self.acting = self.module
-
-    def keep_reference(self, name: str) -> None:
-        self.copies[name] = copy.deepcopy(self.module).requires_grad_(False)
-
-    def update_reference(self, name: str, decay: float = 0.0) -> None:
-        with torch.no_grad():
-            for kept, now in zip(self.copies[name].parameters(), self.module.parameters()):
-                kept.mul_(decay).add_(now, alpha=1 - decay)
-
-    def parameters(self):
-        return self.module.parameters()
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"module": self.module.state_dict(), "copies": {k: v.state_dict() for k, v in self.copies.items()}}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.module.load_state_dict(state["module"])
-        for name, weights in state["copies"].items():
-            self.keep_reference(name)
-            self.copies[name].load_state_dict(weights)
-
-    def save(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(self.module.state_dict(), folder / "model.safetensors")
 
 
 @dataclass(frozen=True)

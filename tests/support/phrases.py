@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from standin import StandIn
 from torch import Tensor, nn
 
 from gamutrl.core import Batch, Prompt, Rollout, Sampling, Turn
@@ -28,17 +27,14 @@ def phrases(prompt: Prompt, always: str) -> list[str]:
     return [*said, answer, f"<think></think><answer>{always}</answer>"]
 
 
-class PhrasePolicy:
+class PhrasePolicy(StandIn):
     """One logit a phrase, the same for all rows; every answer is one action."""
 
-    exact = True
-
     def __init__(self, start: Sequence[float], always: str) -> None:
-        self.module = nn.Embedding(1, len(start))
+        logits = nn.Embedding(1, len(start))
         with torch.no_grad():
-            self.module.weight.copy_(torch.tensor([start]))
-        self.acting: nn.Module = self.module
-        self.copies: dict[str, nn.Module] = {}
+            logits.weight.copy_(torch.tensor([start]))
+        super().__init__(logits)
         self.always = always
 
     def _logp_V(self) -> Tensor:
@@ -67,36 +63,6 @@ class PhrasePolicy:
             return logp_NT
         logits_NTV = self._logp_V().expand(len(tokens_N), 1, -1)
         return logp_NT, {name: fn(logits_NTV, batch.mask_NT) for name, fn in statistics.items()}
-
-    @contextmanager
-    def reference(self, name: str) -> Iterator[None]:
-        self.acting = self.copies[name]
-        try:
-            yield
-        finally:
-            self.acting = self.module
-
-    def keep_reference(self, name: str) -> None:
-        self.copies[name] = copy.deepcopy(self.module).requires_grad_(False)
-
-    def update_reference(self, name: str, decay: float = 0.0) -> None:
-        raise NotImplementedError("the stand-in's references stay as they are")
-
-    def parameters(self):
-        return self.module.parameters()
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"module": self.module.state_dict(), "copies": {k: v.state_dict() for k, v in self.copies.items()}}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.module.load_state_dict(state["module"])
-        for name, weights in state["copies"].items():
-            self.keep_reference(name)
-            self.copies[name].load_state_dict(weights)
-
-    def save(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(self.module.state_dict(), folder / "model.safetensors")
 
 
 @dataclass(frozen=True)

@@ -168,15 +168,28 @@ def _describe_preset(preset: Any) -> Entry:
 
 
 def describe_source(source: Any) -> str:
-    """A data source in a few words: its class and the fields that say what it reads."""
-    if source is None:
-        return ""
-    fields = getattr(source, "__dataclass_fields__", {})
-    told = [
-        str(getattr(source, name))
-        for name in ("world", "task", "path", "name", "split")
-        if getattr(source, name, None) and name in fields
-    ]
+    """A data source in a few words: its class, the fields that say what it reads, the sources that it is made of."""
+    from gamutrl.data.sources import Ahead, Changed, Mixture, Repeat, Stages, Texts
+
+    match source:
+        case None:
+            return ""
+        case Mixture():
+            weights = source.weights or (1.0,) * len(source.sources)
+            told = [f"{weight:g} × {describe_source(part)}" for weight, part in zip(weights, source.sources)]
+        case Stages():
+            told = [f"from {start}: {describe_source(part)}" for start, part in source.stages]
+        case Changed():
+            told = [describe_source(source.source), getattr(source.change, "__name__", type(source.change).__name__)]
+        case Repeat():
+            told = [describe_source(source.source), f"{source.times} times"]
+        case Ahead():
+            return describe_source(source.source)
+        case Texts():
+            told = [f"{len(source)} texts"]
+        case _:
+            fields = [name for name in ("world", "task", "path", "name", "split") if name in vars(source)]
+            told = [str(vars(source)[name]) for name in fields if vars(source)[name]]
     return f"{type(source).__name__}({', '.join(told)})"
 
 
@@ -191,7 +204,7 @@ def _fidelity(slug: str) -> Entry | None:
 def _evidence(slug: str) -> Entry | None:
     folder = evidence_folder()
     file = folder / f"{slug}.json" if folder else None
-    return json.loads(file.read_text()) if file and file.exists() else None
+    return json.loads(file.read_text("utf-8")) if file and file.exists() else None
 
 
 # What the list needs is in the recipes, and they need PyTorch, which takes seconds to import. So the list is kept in
@@ -213,7 +226,7 @@ def _cache_file() -> Path:
 
 def _cached(key: str) -> list[Entry] | None:
     try:
-        kept = json.loads(_cache_file().read_text())
+        kept = json.loads(_cache_file().read_text("utf-8"))
         return kept["entries"] if kept["key"] == key else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -224,7 +237,7 @@ def _remember(key: str, entries: list[Entry]) -> list[Entry]:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         draft = file.with_suffix(f".{os.getpid()}")
-        draft.write_text(json.dumps({"key": key, "entries": entries}))
+        draft.write_text(json.dumps({"key": key, "entries": entries}), "utf-8")
         os.replace(draft, file)
     except OSError:
         pass  # A machine without a home of its own: the list is just slower.

@@ -28,9 +28,10 @@ def add_preset_options(parser: argparse.ArgumentParser) -> None:
     )
     what.add_argument(
         "--variant",
-        choices=("default", "released", "paper"),
+        choices=("default", "released", "paper", "ablation"),
         default="default",
-        help="the code's choices with plain defects mended (default), as released, or the paper's text",
+        help="the code's choices with plain defects mended (default), as released, the paper's text, or the system "
+        "less the part that its claim is about",
     )
     what.add_argument(
         "--model", metavar="NAME", help="a packaged model, a folder or a hub id, in place of the preset's"

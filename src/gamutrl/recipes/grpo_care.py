@@ -27,7 +27,7 @@ from gamutrl.data.sources import Changed
 from gamutrl.data.transforms import OptionsFrom, WithSuffix
 from gamutrl.functional.weights import masked_mean
 from gamutrl.policies.models import TextModel
-from gamutrl.recipes.plain import ACCURACY, FORMAT, paper, tiny
+from gamutrl.recipes.plain import ACCURACY, FORMAT, paper, tiny, with_stage
 from gamutrl.recipes.recipe import Claim, Recipe
 from gamutrl.recipes.video_r1 import ASK, ASK_TYPE
 from gamutrl.rewards.answers import accuracy, choice_in, same_choice
@@ -147,7 +147,11 @@ RECIPE = Recipe(
     ),
     tiny=TINY,
     paper=PAPER,
-    claim=Claim("accuracy, and how often the reasoning names the answer, on held-out rows", baseline="grpo without KL"),
+    variants={"tiny/ablation": with_stage(TINY, rewards=(ACCURACY, FORMAT), references=())},
+    claim=Claim(
+        "accuracy, and how often the reasoning names the answer, on held-out rows",
+        baseline="grpo-care/ablation, GRPO without KL",
+    ),
     assumptions={
         "tiny.references": "every 2 updates by 0.975: the copy lags by the same share of a run as in the paper's",
         "paper.rewards.consistency.margin": "0, as in the script for SEED-Bench-R1; the code's default is 0.01",

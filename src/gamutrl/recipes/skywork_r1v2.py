@@ -18,12 +18,13 @@ from gamutrl.core import Sampling
 from gamutrl.data.columns import Columns
 from gamutrl.data.rows import FileRows
 from gamutrl.policies.models import TextModel
-from gamutrl.recipes.plain import ACCURACY, FORMAT, paper, tiny
+from gamutrl.recipes.plain import ACCURACY, FORMAT, paper, tiny, with_stage
 from gamutrl.recipes.recipe import Claim, Recipe
 from gamutrl.rewards.answers import accuracy
 from gamutrl.rewards.asking import ModelScore
 from gamutrl.rewards.base import Reward, per_rollout
 from gamutrl.rewards.tags import tag_text
+from gamutrl.training.defaults import keep_all
 from gamutrl.training.replay import Replay
 from gamutrl.training.responders import Endpoint
 
@@ -86,7 +87,11 @@ RECIPE = Recipe(
     ),
     tiny=TINY,
     paper=PAPER,
-    claim=Claim("accuracy on held-out rows, share of rows with an advantage", baseline="the same without replay"),
+    variants={"tiny/ablation": with_stage(TINY, select=keep_all)},
+    claim=Claim(
+        "accuracy on held-out rows, share of rows with an advantage",
+        baseline="skywork-r1v2/ablation, without replay",
+    ),
     assumptions={
         "select": "how many are replayed (as many as have no advantage), the buffer's size, first in first out, and an "
         "age of at most 10 (tiny) or 20 steps are ours: the report gives none",

@@ -91,6 +91,7 @@ CHANGES: dict[str, Any] = {
 }
 
 TINY = tiny("clips", "truths", (SHARE, FORMAT), WHOLE, sampling=Sampling(max_tokens=48), **CHANGES)
+PLAIN = tiny("clips", "truths", (WHOLE, FORMAT), WHOLE, sampling=Sampling(max_tokens=48))
 
 HOW = WithSuffix("\nThink inside <think> </think>, then give the letters, parted by commas, inside <answer> </answer>.")
 CLEVRER = FileRows(
@@ -132,11 +133,12 @@ RECIPE = Recipe(
     tiny=TINY,
     paper=PAPER,
     variants={
+        "tiny/ablation": PLAIN,
         "tiny/released": with_stage(TINY, statistics=AS_RELEASED),
         "paper/released": with_stage(PAPER, statistics=AS_RELEASED),
         "paper/paper": with_stage(PAPER, data=Mixture((Changed(CLEVRER, HOW), INVERTED))),
     },
-    claim=Claim("whole set of options right, on held-out rows", baseline="grpo with an all-or-nothing reward"),
+    claim=Claim("whole set of options right, on held-out rows", baseline="tw-grpo/ablation, GRPO all or nothing"),
     assumptions={
         "paper.data": "paths as in a checkout of the authors' repository, its videos downloaded beside it",
         "paper/paper.data": "half NExT-GQA, half of that inverted: the paper does not say in which proportion",

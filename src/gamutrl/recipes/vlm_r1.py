@@ -153,11 +153,12 @@ RECIPE = Recipe(
     tiny=TINY,
     paper=PAPER,
     variants={
+        "tiny/ablation": with_rewards(TINY, ap=Reward("ap", per_rollout(ap, length_factor=False))),
         "tiny/paper": with_stage(TINY, sampling=Sampling(max_tokens=128, temperature=0.9)),
         "paper/paper": with_stage(PAPER, sampling=Sampling(max_tokens=2048, temperature=0.9)),
         "paper/released": with_rewards(PAPER, **RELEASED),
     },
-    claim=Claim("AP and boxes an answer on held-out rows", baseline="the same with AP alone (length_factor=False)"),
+    claim=Claim("AP and boxes an answer on held-out rows", baseline="vlm-r1/ablation, AP alone"),
     assumptions={
         "tiny.kl": "0.01 where the paper's detection has none: a small model forgets its layout sooner",
         "paper.data": "paths as after `git clone` of the hub's omlab/VLM-R1, its archives unpacked; its published rows "
