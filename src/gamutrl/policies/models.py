@@ -195,9 +195,10 @@ class NextScaleModel:
 
     def load(self) -> NextScalePolicy:
         """The policy, ready to act and to train."""
+        from gamutrl.policies.loading import pick_device
         from gamutrl.policies.next_scale import NextScalePolicy
 
-        return NextScalePolicy.load(self.place, actions=self.actions, device=device_of(self.device))
+        return NextScalePolicy.load(self.place, actions=self.actions, device=pick_device(self.device))
 
 
 @dataclass(frozen=True)
@@ -214,19 +215,10 @@ class MaskedModel:
 
     def load(self) -> MaskedPolicy:
         """The policy, ready to act and to train."""
+        from gamutrl.policies.loading import pick_device
         from gamutrl.policies.masked import MaskedPolicy
 
-        return MaskedPolicy.load(self.place, device=device_of(self.device))
-
-
-def device_of(name: str) -> str:
-    """A device by name; "auto" is the accelerator if there is one."""
-    if name != "auto":
-        return name
-    import torch
-
-    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    return str(found or "cpu")
+        return MaskedPolicy.load(self.place, device=pick_device(self.device))
 
 
 KINDS: Mapping[str, type] = {
