@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,7 @@ def untrained(predicts: str = "velocity", seed: int = 0) -> FlowPolicy:
 def prepared(stage: RL, policy: FlowPolicy, step: int = 0, steps: int = 10) -> tuple[Batch, Context]:
     """What a stage would train on at a step: sampled, scored, selected, prepared."""
     context = Context(step, steps, models={"policy": policy})
+    context.score_batch = functools.partial(stage.score, context)
     for reference in stage.all_references():
         policy.keep_reference(reference.name)
     prompts = stage.data.batch(step, stage.prompts_per_step, 0)

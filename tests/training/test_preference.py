@@ -307,3 +307,25 @@ def test_a_loss_that_is_no_number_names_the_rows(tmp_path):
 def test_a_stage_is_written_and_read_back_equal():
     stage = replace(pictures(), data=WorldRows("blobs", "pairs"))
     assert from_json(to_json(stage)) == stage
+
+
+# -- a language model -------------------------------------------------------------------------------------------------
+
+
+def test_a_vision_language_model_learns_from_pairs_of_texts(tmp_path):
+    """The two answers of a row share its prompt; before the first update the loss is log 2."""
+    from gamutrl.policies.text import TextPolicy
+    from gamutrl.zoo import random
+
+    torch.set_num_threads(1)
+    policy = TextPolicy.load(random.build("idefics3", tmp_path / "model"))
+    rows = WorldRows("digits", "classify").batch(0, 2, 0)
+    told = [{"chosen": f"It is {row.answer}.", "rejected": "I can't see it at all."} for row in rows]
+    pairs = [replace(row, columns={**row.columns, **columns}) for row, columns in zip(rows, told)]
+    stage = texts(data=InMemory(pairs), steps=2, rows_per_step=2, optimizer=AdamW(lr=1e-3))
+    stage.run(Session(tmp_path, {"policy": policy}))
+    first, second = lines(tmp_path)
+    assert first["loss"] == pytest.approx(math.log(2), abs=1e-4)
+    assert first["grad_norm"] > 0
+    assert second["loss"] < first["loss"]
+    assert second["pairs/right"] == 1

@@ -24,14 +24,15 @@ ODE = FlowSampling(steps=10, eta=0.0)
 def on_blobs(
     *stages: Stage,
     model: str = "blobs-eps",
+    metric: Reward = GOLD,
     measured_by: FlowSampling = ODE,
     rows: int = 280,
     models: tuple[tuple[str, Any], ...] = (),
 ) -> Preset:
-    """A `tiny` preset: stages on the world's pictures, measured by the gold score on prompts never trained on."""
+    """A `tiny` preset: stages on the world's pictures, measured by the gold score (or another) on held-out prompts."""
     held_out = WorldRows("blobs", "pictures", "test", size=rows)
-    seen = (PROXY, ARTEFACT, MODE, CLEAN, DENSITY)
-    evaluation = Evaluation(held_out, GOLD, seen, rows, measured_by, batch=280)
+    seen = tuple(reward for reward in (GOLD, PROXY, ARTEFACT, MODE, CLEAN, DENSITY) if reward != metric)
+    evaluation = Evaluation(held_out, metric, seen, rows, measured_by, batch=280)
     return Preset(FlowModel(model), stages, evaluation, models, save_every=50)
 
 
