@@ -218,7 +218,7 @@ def _spread(told: Mapping[str, Any] | None) -> Concentration | None:
 
 
 def _pairs(history: History, pictures: Pictures) -> list[Pair]:
-    """The kept held-out rows, those that changed first."""
+    """The kept held-out rows, those that changed first; rows of pictures in their own order."""
     before = {row["prompt"]["id"]: row for row in history.before["rows"]} if history.before else {}
     latest = history.after or history.before or {"rows": ()}
     pairs = []
@@ -241,6 +241,8 @@ def _pairs(history: History, pictures: Pictures) -> list[Pair]:
                 change=_change(value_before, value),
             )
         )
+    if any(pair.told_after and pair.told_after.pictures for pair in pairs):
+        return pairs  # A gallery that began with what became better would flatter.
     order = ("fixed", "broken", "better", "worse", "right", "wrong", "same", "")
     return sorted(pairs, key=lambda pair: order.index(pair.change))
 
