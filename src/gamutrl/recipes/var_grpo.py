@@ -60,12 +60,12 @@ class Palette:
             return 0.0
         pixel_HWC = np.asarray(picture.convert("RGB"), np.float32)
         border = np.concatenate([pixel_HWC[0], pixel_HWC[-1], pixel_HWC[:, 0], pixel_HWC[:, -1]])
-        ink_HW = np.abs(pixel_HWC - np.median(border, 0)).max(-1)
+        ground, wanted = np.median(border, 0), np.array(render.COLOURS[self.colour], np.float32)
+        ink_HW = np.abs(pixel_HWC - ground).max(-1)
         ink_HW = np.where(ink_HW > 40, ink_HW, 0)
-        wanted = np.array(render.COLOURS[self.colour], np.float32)
         hue, own_HWC = wanted - wanted.mean(), pixel_HWC - pixel_HWC.mean(-1, keepdims=True)
-        along_HW = (own_HWC @ hue / (hue @ hue)).clip(0, 1)
-        return float((ink_HW * along_HW).sum() / max(1.0, float(ink_HW.sum())))
+        along_HW = own_HWC @ hue / (hue @ hue) * np.abs(wanted - ground).max()
+        return float(along_HW.clip(0, ink_HW).sum() / max(1.0, float(ink_HW.sum())))
 
 
 @dataclass(frozen=True)

@@ -38,8 +38,8 @@ class Plan:
     """How many pictures there are to learn from, and the steps of each phase, of 32 pictures each."""
 
     pictures: int = 16000
-    tokenizer_steps: int = 800
-    steps: int = 600
+    tokenizer_steps: int = 620
+    steps: int = 450
     seed: int = 0
 
 
