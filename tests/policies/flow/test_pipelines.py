@@ -31,8 +31,10 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def load(pipeline_folder):
+    """A family's name to a policy of its own."""
+
     def get(family, **settings):
         frames = 5 if family == "wan" else 1
         return FlowPolicy(load_pipeline(pipeline_folder(family), height=SIDE, width=SIDE, frames=frames, **settings))
@@ -40,8 +42,21 @@ def load(pipeline_folder):
     return get
 
 
+@pytest.fixture(scope="session")
+def shared(load):
+    """A family's name to its policy as it is ("base"), or with an adapter that does something ("adapted")."""
+    made = {}
+
+    def get(family, kind):
+        if (family, kind) not in made:
+            made[family, kind] = load(family) if kind == "base" else moved(load(family, lora=LORA))
+        return made[family, kind]
+
+    return get
+
+
 def moved(policy):
-    """The policy with an adapter that does something."""
+    """The policy with other weights, those of its adapter if it has one."""
     with torch.no_grad():
         for n, parameter in enumerate(policy.parameters()):
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(n)), alpha=0.03)
@@ -57,8 +72,9 @@ PROMPTS = [
 @pytest.mark.parametrize("family", FAMILIES)
 class TestEachFamily:
     @pytest.mark.parametrize("guidance", [1.0, 3.5])
-    def test_replay_finds_what_sampling_recorded(self, load, family, guidance):
-        policy = moved(load(family, lora=LORA))
+    def test_replay_finds_what_sampling_recorded(self, shared, family, guidance):
+        policy = shared(family, "adapted")
+        policy.module.zero_grad()
         sampling = FlowSampling(steps=3, eta=0.7, guidance=guidance, trained=(0, 1))
         batch = policy.rollout(PROMPTS, 2, SingleTurn(), sampling, seed=0)
         logp_NT = policy.log_probs(batch)
@@ -72,22 +88,23 @@ class TestEachFamily:
             assert isinstance(shown, Image.Image)
             assert shown.size == (SIDE, SIDE)
 
-    def test_with_the_adapter_off_it_is_the_base_model(self, load, family):
-        adapted, base = moved(load(family, lora=LORA)), load(family)
+    def test_with_the_adapter_off_it_is_the_base_model(self, shared, family):
+        adapted, base = shared(family, "adapted"), shared(family, "base")
         batch = base.rollout(PROMPTS, 1, SingleTurn(), FlowSampling(steps=2, trained=(0,)), seed=0)
         with adapted.reference("base"):
             assert torch.allclose(adapted.log_probs(batch), base.log_probs(batch), atol=1e-6)
         assert not torch.allclose(adapted.log_probs(batch), base.log_probs(batch), atol=1e-6)
 
     @pytest.mark.parametrize("guidance", [1.0, 3.0])
-    def test_without_noise_it_ends_where_its_own_pipeline_does(self, load, family, guidance):
-        policy = load(family)
+    def test_without_noise_it_ends_where_its_own_pipeline_does(self, shared, family, guidance, monkeypatch):
+        policy = shared(family, "base")
         pipeline = policy.denoiser.pipeline
         if family in ("sana", "wan"):
-            pipeline.scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
-            policy.denoiser.schedule = schedule_of(pipeline.scheduler, policy.denoiser.tokens, even=False)
+            euler = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
+            monkeypatch.setattr(pipeline, "scheduler", euler)
+            monkeypatch.setattr(policy.denoiser, "schedule", schedule_of(euler, policy.denoiser.tokens, even=False))
         elif family == "sdxl":
-            pipeline.scheduler = diffusers.DDIMScheduler.from_config(pipeline.scheduler.config)
+            monkeypatch.setattr(pipeline, "scheduler", diffusers.DDIMScheduler.from_config(pipeline.scheduler.config))
         steps = 3
         state = policy.begin(PROMPTS[1:], 1, FlowSampling(steps=steps, eta=0.0, guidance=guidance), seed=0)
         first = state.latent_R
@@ -111,8 +128,8 @@ class TestEachFamily:
             theirs = unpatched(theirs, *state.latent_R.shape[-2:])
         assert torch.allclose(state.latent_R, theirs.float(), atol=2e-4)
 
-    def test_pictures_go_in_again(self, load, family):
-        policy = load(family)
+    def test_pictures_go_in_again(self, shared, family):
+        policy = shared(family, "base")
         batch = policy.rollout(PROMPTS, 1, SingleTurn(), FlowSampling(steps=2, eta=0.0), seed=0)
         outputs = policy.outputs_of(PROMPTS, [rollout.output for rollout in batch.rollouts])
         assert outputs.latent_N.shape == (2, *policy.denoiser.shape)

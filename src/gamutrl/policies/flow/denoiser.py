@@ -85,6 +85,10 @@ class Predicted(NamedTuple):
     guided: Tensor
     negative: Tensor | None = None
 
+    def take(self, index_N: Tensor) -> Predicted:
+        """Some rows of it."""
+        return Predicted(self.guided[index_N], None if self.negative is None else self.negative[index_N])
+
 
 def predict(
     denoiser: Denoiser,

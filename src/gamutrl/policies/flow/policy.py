@@ -145,7 +145,12 @@ class FlowPolicy:
             latent_R = taken.draw(noise_R.to(state.latent_R))
         else:
             latent_R = schedule.solve(state.latent_R, clean, state.grid, i) if clean else taken.mean
-        about = {"step": i, "level": level, "level_next": following, "time": float(state.grid.time_S[i])}
+        about: dict[str, Any] = {
+            "step": i,
+            "level": level,
+            "level_next": following,
+            "time": float(state.grid.time_S[i]),
+        }
         about |= {"first": first, "eta": eta, "std": std, "sampling": sampling, "moment": self._moment}
         steps = self._record(state, latent_R, taken, negative, about)
         paths = tuple((*path, step) for path, step in zip(state.paths, steps))

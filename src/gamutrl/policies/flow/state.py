@@ -90,7 +90,7 @@ class State:
             condition=rows(self.condition, at),
             negative=None if self.negative is None else rows(self.negative, at),
             clean=tuple(value[at] for value in self.clean),
-            predicted=[Predicted(*(v if v is None else v[at] for v in known)) for known in self.predicted],
+            predicted=[known.take(at) for known in self.predicted],
         )
 
     def fork(self, n: int) -> State:
