@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gamutrl.core import Batch, Prompt, Sampling
 from gamutrl.environments import Environment
+from gamutrl.environments.scripted import Played
 
 Statistic = Callable[[Tensor, Tensor], Tensor]
 """`fn(logits_GcV, mask_Gc) -> value_Gc`: full-vocabulary logits of one group's rows at one chunk of action indices."""
@@ -51,8 +52,11 @@ class Policy(Protocol):
     def update_reference(self, name: str, decay: float = 0.0) -> None:
         """Move the named copy: copy ← decay · copy + (1 − decay) · weights of now."""
 
-    def demonstrated(self, prompts: Sequence[Prompt], texts: Sequence[str]) -> Batch:
-        """One rollout a prompt whose actions are the given assistant text and its end token (nothing was sampled)."""
+    def demonstrated(self, prompts: Sequence[Prompt], texts: Sequence[str | Played]) -> Batch:
+        """One rollout a prompt whose actions are the given assistant text and its end token (nothing was sampled).
+
+        Several turns are given with what an environment answered to each (`environments.scripted.play`).
+        """
 
     def parameters(self) -> Iterator[nn.Parameter]: ...
 

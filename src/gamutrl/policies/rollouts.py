@@ -19,13 +19,15 @@ from gamutrl.policies.segments import Segment, Segments
 
 @dataclass(eq=False)
 class _Live:
-    """A rollout under way. `length`: tokens in its context. `context`, `prefill`: what its next turn opens with."""
+    """A rollout under way. `length`: tokens in its context, `limit`: the most. `context`, `prefill`: what its next turn
+    opens with."""
 
     rollout: Rollout
     episode: Episode
     name: str
     place: int
     length: int
+    limit: int
     context: tuple[Message, ...] | None = None
     prefill: str = ""
     said: list[Segment] = field(default_factory=list)
@@ -44,6 +46,7 @@ def converse(
 ) -> list[Rollout]:
     """`group_size` rollouts of each prompt, in order. begun: the prompts' segments. limit: the most a context holds."""
     live: list[_Live] = []
+    budget = getattr(environment, "tokens", None)
     times: Counter[str] = Counter()
     for prompt, segment in zip(prompts, begun):
         name = prompt.id or hashlib.sha256(prompt.text.encode("utf-8", "surrogatepass")).hexdigest()
@@ -52,7 +55,9 @@ def converse(
         state = int.from_bytes(hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=4).digest(), "little")
         for place in range(start, start + group_size):
             rollout = Rollout(prompt, [], info={"media_size": segment.sizes})
-            live.append(_Live(rollout, environment(prompt, state), name, place, len(segment), prefill=sampling.prefill))
+            episode = environment(prompt, state)
+            most = limit if budget is None else min(limit, len(segment) + budget)
+            live.append(_Live(rollout, episode, name, place, len(segment), most, prefill=sampling.prefill))
     engine.begin(begun, [p for p in range(len(prompts)) for _ in range(group_size)], sampling.max_tokens)
 
     going = list(range(len(live)))
@@ -63,7 +68,7 @@ def converse(
         goes_on: set[int] = set()
 
         def ended(r: int, sampled: Sampled, goes_on: set[int] = goes_on) -> bool:
-            if _take(live[r], sampled, segments, sampling, limit):
+            if _take(live[r], sampled, segments, sampling):
                 goes_on.add(r)
             return r not in goes_on
 
@@ -74,7 +79,7 @@ def converse(
     return [one.rollout for one in live]
 
 
-def _take(one: _Live, sampled: Sampled, segments: Segments, sampling: Sampling, limit: int) -> bool:
+def _take(one: _Live, sampled: Sampled, segments: Segments, sampling: Sampling) -> bool:
     """Add a turn to its rollout and ask the environment; True if the rollout goes on."""
     rollout, tokens = one.rollout, sampled.tokens_T
     text, raw, char_of = segments.spell(tokens)
@@ -113,8 +118,8 @@ def _take(one: _Live, sampled: Sampled, segments: Segments, sampling: Sampling, 
         one.said = [segments.observation(step.parts, step.role, step.prefill, closed)]
         one.length += len(turn)
     one.length += sum(len(segment) for segment in one.said)
-    if one.length + 1 > limit:
-        rollout.end = "budget"
+    if one.length + 1 > one.limit:
+        rollout.end, rollout.info["stop"] = "budget", "tokens"
         return False
     return True
 

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, ProcessorMixin
 
 from gamutrl.core import Batch, Prompt, Rollout, Sampling, Turn
-from gamutrl.environments import Environment
+from gamutrl.environments import Environment, Step
+from gamutrl.environments.scripted import Played
 from gamutrl.policies import plain, scoring
 from gamutrl.policies.base import Statistic
 from gamutrl.policies.families import Backbone
@@ -140,16 +141,40 @@ class TextPolicy:
         cache.update({(prompt, sampling.prefill): segment for prompt, segment in kept})
         return batch
 
-    def demonstrated(self, prompts: Sequence[Prompt], texts: Sequence[str]) -> Batch:
-        """One rollout a prompt, whose actions are the given assistant text and the token that ends a turn."""
-        end = torch.tensor([self.segments.end])
+    def demonstrated(self, prompts: Sequence[Prompt], texts: Sequence[str | Played]) -> Batch:
+        """One rollout a prompt, whose actions are the given assistant text and the token that ends a turn.
+
+        In the place of a text there may be several turns with what an environment answered to each.
+        """
         rollouts = []
         for prompt, said in zip(prompts, texts):
-            tokens = torch.cat([self.segments.tokens_of(said), end])
-            text, raw, char_of = self.segments.spell(tokens)
-            turn = Turn(text, raw, tokens, torch.zeros(len(tokens)), char_of, exact=False)
-            rollouts.append(Rollout(prompt, [turn], output=text))
+            rollout, before = Rollout(prompt, []), Step()
+            for one, step in [(said, Step(done=True))] if isinstance(said, str) else said:
+                rollout.turns.append(self._demonstrated_turn(one, step, before))
+                before = step
+            rollout.output = rollout.turns[-1].text if rollout.turns else ""
+            rollouts.append(rollout)
         return Batch.of(prompts, rollouts, list(range(len(prompts))))
+
+    def _demonstrated_turn(self, said: str, step: Step, before: Step) -> Turn:
+        tokens = self.segments.tokens_of(said)
+        if step.role != "inside":
+            tokens = torch.cat([tokens, torch.tensor([self.segments.end])])
+        text, raw, char_of = self.segments.spell(tokens)
+        return Turn(
+            text=text,
+            raw_text=raw,
+            tokens_T=tokens,
+            logp_T=torch.zeros(len(tokens)),
+            char_of_T=char_of,
+            calls=step.calls,
+            info=step.info,
+            context=before.context,
+            observation=step.parts,
+            observation_role=step.role,
+            prefill=before.prefill,
+            exact=False,
+        )
 
     def _segment(self, prompt: Prompt, sampling: Sampling) -> Segment | None:
         row = prompt.id or "a prompt without an id"

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gamutrl.core import Prompt, Source
+from gamutrl.environments import Environment, SingleTurn
+from gamutrl.environments.scripted import Played, play
 from gamutrl.policies.base import Policy
 from gamutrl.training.defaults import ActionWeights
 from gamutrl.training.optimizer import AdamW
 from gamutrl.training.session import Session, Timer
 from gamutrl.training.update import forward_parts
 
-Target = Callable[[Prompt, int], str]
-"""`(prompt, seed) -> assistant text` to imitate."""
+Target = Callable[[Prompt, int], str | Sequence[str]]
+"""`(prompt, seed) -> assistant text` to imitate, or the texts of several turns."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,8 @@ class Column:
 class SFT:
     """Supervised fine-tuning: the mean negative log-likelihood of target texts given their prompts.
 
-    data: rows. target: what to imitate. rows_per_step: rows of one update. rows_per_forward: the most rows in one
-    forward pass (0: all).
+    data: rows. target: what to imitate. environment: answers between the turns of a target of several. rows_per_step:
+    rows of one update. rows_per_forward: the most rows in one forward pass (0: all).
     """
 
     data: Source
@@ -50,6 +52,7 @@ class SFT:
     rows_per_forward: int = 0
     weights: ActionWeights = ActionWeights("token")
     optimizer: AdamW = AdamW(lr=1e-5)
+    environment: Environment = SingleTurn()
 
     def run(self, session: Session) -> None:
         policy: Policy = session.models[self.trains]
@@ -58,7 +61,7 @@ class SFT:
             timer = Timer()
             seed = session.stage_seed + record.step
             prompts = self.data.batch(record.step, self.rows_per_step, session.stage_seed)
-            batch = policy.demonstrated(prompts, [self.target(p, seed * 4096 + i) for i, p in enumerate(prompts)])
+            batch = policy.demonstrated(prompts, [self._shown(p, seed * 4096 + i) for i, p in enumerate(prompts)])
             weight_NT = self.weights(batch)
             total = 0.0
             with timer("update"):
@@ -80,3 +83,7 @@ class SFT:
                 "length/mean": tokens / max(1, len(batch.rows)),
                 "tokens_per_second": tokens / timer.seconds["update"],
             }
+
+    def _shown(self, prompt: Prompt, seed: int) -> str | Played:
+        said = self.target(prompt, seed)
+        return said if isinstance(said, str) else play(self.environment, prompt, seed, said)

@@ -2,9 +2,11 @@
 
 A page has a title of two coloured shapes over a coloured band, plain to see, a small handwritten digit on a plate, and
 a line of print. A collection is known by its split, its number and its size; the pages of the test split are in no
-training collection. Knobs: `pages` (how many there are, at most 828), `collection` (which), `ink` (height of the digit in the
-model's view), `side` (pixels of a page), `form`. A row shows no picture: pages come by searching. Columns beside the
-usual ones: `golden` (names of the pages that hold the answer), `evidence` (where on the page).
+training collection.
+
+Knobs: `pages` (how many there are, at most 828), `collection` (which), `ink` (height of the digit in the model's view),
+`side` (pixels of a page), `form`. A row shows no picture: pages come by searching. Columns beside the usual ones:
+`golden` (names of the pages that hold the answer), `evidence` (where on the page).
 """
 
 from __future__ import annotations

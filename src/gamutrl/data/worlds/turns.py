@@ -7,12 +7,14 @@ otherwise.
 
 from __future__ import annotations
 
+import importlib
 import json
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from gamutrl.core import Prompt
 from gamutrl.data.worlds import base, forms
 
 
@@ -34,6 +36,27 @@ class Plan:
 
 
 Writer = Callable[[Look], str]
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """A target of supervised training: the turns that a row's own world demonstrates.
+
+    write: the notation (None: the world's usual one). error_rate, detour: how often the answer is wrong, a look goes
+    astray. options: further arguments of the world's `demonstrate_turns`.
+    """
+
+    write: Writer | None = None
+    error_rate: float = 0.0
+    detour: float = 0.0
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self, prompt: Prompt, seed: int) -> list[str]:
+        world: Any = importlib.import_module(f"gamutrl.data.worlds.{prompt.columns['world']}")
+        asked = {"error_rate": self.error_rate, "seed": seed, **self.options}
+        asked |= {"write": self.write} if self.write else {}
+        asked |= {"detour": self.detour} if self.detour else {}
+        return world.demonstrate_turns(prompt, **asked)
 
 
 def written(plan: Plan, write: Writer, form: str = "think") -> list[str]:
