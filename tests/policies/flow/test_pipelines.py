@@ -95,6 +95,21 @@ class TestEachFamily:
             assert torch.allclose(adapted.log_probs(batch), base.log_probs(batch), atol=1e-6)
         assert not torch.allclose(adapted.log_probs(batch), base.log_probs(batch), atol=1e-6)
 
+    def test_sampling_with_the_adapter_laid_in_is_sampling_with_it_beside(self, shared, family):
+        policy = shared(family, "adapted")
+        before = {name: value.clone() for name, value in policy.module.state_dict().items()}
+        sampling = FlowSampling(steps=2, guidance=3.0)
+        batch = policy.rollout(PROMPTS, 1, SingleTurn(), sampling, seed=0)
+        state = policy.begin(PROMPTS, 1, sampling, seed=0)
+        with torch.no_grad():
+            while not state.done:
+                state, _ = policy.step(state)
+        latents = torch.stack([rollout.info["latent"] for rollout in batch.rollouts])
+        assert torch.allclose(latents, state.latent_R, atol=1e-4)
+        assert all(torch.equal(value, before[name]) for name, value in policy.module.state_dict().items())
+        assert all(parameter.requires_grad for parameter in policy.parameters())
+        assert len(list(policy.parameters())) > 0
+
     @pytest.mark.parametrize("guidance", [1.0, 3.0])
     def test_without_noise_it_ends_where_its_own_pipeline_does(self, shared, family, guidance, monkeypatch):
         policy = shared(family, "base")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
@@ -18,10 +18,11 @@ from gamutrl.functional.divergences import mean_square
 from gamutrl.functional.sampling import Transition, gaussian_logp
 from gamutrl.policies.flow.corruption import Corruption, Outputs
 from gamutrl.policies.flow.denoiser import Condition, Denoiser, Predicted, predict, rows
+from gamutrl.policies.flow.merged import merged
 from gamutrl.policies.flow.sampling import FlowSampling
 from gamutrl.policies.flow.schedules import Grid
 from gamutrl.policies.flow.state import Denoised, State, standard_noise
-from gamutrl.policies.references import References
+from gamutrl.policies.references import BASE, References
 
 StepStatistic = Callable[[Transition, Tensor], Tensor]
 """`fn(step, predicted_M) -> value_M`: something of M re-scored steps; further axes are kept (`value_NT` then has them).
@@ -56,6 +57,7 @@ class FlowPolicy:
         self.references = References(self.module)
         self.values_per_pass, self.values_per_update = values_per_pass, values_per_update
         self._acting: str | None = None
+        self._trained = tuple(self.parameters())
 
     @property
     def exact(self) -> bool:
@@ -82,8 +84,9 @@ class FlowPolicy:
         Raises ValueError for a prompt with pictures, and where the environment would go on after the output.
         """
         state = self.begin(prompts, group_size, sampling, seed=seed)
-        while not state.done:
-            state, _ = self.step(state)
+        with nullcontext() if self._acting == BASE else merged(self.module):
+            while not state.done:
+                state, _ = self.step(state)
         batch = self.finish(state)
         for rollout in batch.rollouts:
             said = environment(rollout.prompt, seed).step(rollout.output)
@@ -428,7 +431,7 @@ class FlowPolicy:
     @property
     def _moment(self) -> tuple[int, ...] | None:
         """Which weights act now, by how often each was changed; None for a reference's, which leave no such trace."""
-        return None if self._acting else tuple(parameter._version for parameter in self.parameters())
+        return None if self._acting else tuple(parameter._version for parameter in self._trained)
 
     def _conditions(
         self, prompts: Sequence[Prompt], cache: MutableMapping[Any, Any], weight: float
