@@ -45,17 +45,20 @@ class FlowPolicy:
     The sampler is open: `begin`, `step`, `preview`, `finish`, and `State.fork` and `State.take` between them;
     `rollout` is the plain loop over these. A rollout's turns are its steps (`Denoised`), its output what was decoded,
     its `info["latent"]` the final latent. values_per_pass: how many numbers of latents one forward pass takes at most;
-    values_per_update: how many one piece of an update keeps for its backward pass (at least a step of its rows).
+    values_per_update: how many one piece of an update keeps for its backward pass (at least a step of its rows). Zero:
+    as many as a processor's caches like, or as an accelerator's memory holds.
     """
 
     kinds = frozenset({"text"})
 
-    def __init__(self, denoiser: Denoiser, *, values_per_pass: int = 2**21, values_per_update: int = 2**19) -> None:
+    def __init__(self, denoiser: Denoiser, *, values_per_pass: int = 0, values_per_update: int = 0) -> None:
         self.denoiser = denoiser
         self.module: nn.Module = denoiser.module
         self.module.eval()
         self.references = References(self.module)
-        self.values_per_pass, self.values_per_update = values_per_pass, values_per_update
+        cached = denoiser.device.type == "cpu"
+        self.values_per_pass = values_per_pass or (2**15 if cached else 2**21)
+        self.values_per_update = values_per_update or (2**15 if cached else 2**19)
         self._acting: str | None = None
         self._trained = tuple(self.parameters())
 
