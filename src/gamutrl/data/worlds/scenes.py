@@ -130,8 +130,12 @@ def more_questions(rng: random.Random, things: Sequence[Thing]) -> list[tuple[st
 
 
 def varied_questions(rng: random.Random, things: Sequence[Thing]) -> list[tuple[str, Query]]:
-    """One question of each kind that this canvas can answer."""
+    """One question of each kind that this canvas can answer (of numbers: each number, and a sum)."""
     things = list(things)
+    if "number" in things[0]:
+        colours = [sign["colour"] for sign in things]
+        sums = [rng.sample(colours, min(2, len(colours)))]
+        return [("numbers", {"colours": some}) for some in [*([colour] for colour in colours), *sums]]
 
     def shown() -> Query:
         """A filter that fits something, more often than not."""
