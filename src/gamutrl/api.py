@@ -9,6 +9,7 @@ from typing import Any
 from gamutrl.core import Context
 from gamutrl.recipes.recipe import Recipe, load, slugs
 from gamutrl.report import write_report
+from gamutrl.training import ranks
 from gamutrl.training import run as training
 from gamutrl.training.config import override
 from gamutrl.training.evaluation import Evaluation, Outcome
@@ -41,14 +42,16 @@ def train(
 ) -> Run:
     """Evaluate, train, evaluate again; leaves a whole run directory with its `report.html` (`training.run.train`)."""
     run = training.train(preset, folder, seed=seed, watchers=watchers, about=about, allowed=allowed)
-    write_report(run.folder)
+    if ranks.first():
+        write_report(run.folder)
     return run
 
 
 def resume(folder: Path | str, *, watchers: Sequence[Watcher] = (), allowed: Sequence[str] = ()) -> Run:
     """Go on with a run that was stopped or killed, from its last checkpoint."""
     run = training.resume(folder, watchers=watchers, allowed=allowed)
-    write_report(run.folder)
+    if ranks.first():
+        write_report(run.folder)
     return run
 
 

@@ -110,7 +110,10 @@ def _train(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         from gamutrl.cli.dry_run import check
 
         return check(preset, about, args.seed)
-    folder = Path(args.out) if args.out else free_folder(args.system)
+    from gamutrl.training import ranks
+
+    ranks.begin()
+    folder = Path(args.out) if args.out else ranks.agreed(free_folder(args.system))
     _run(preset, folder, about, args.seed, args.track, allowed)
     return 0
 
@@ -125,6 +128,7 @@ def _demo(args: argparse.Namespace) -> int:
 def _resume(args: argparse.Namespace) -> int:
     from gamutrl import api
     from gamutrl.rewards.users import load
+    from gamutrl.training import ranks
     from gamutrl.training.config import ConfigError
     from gamutrl.training.run import CONFIG, SUMMARY, read_config
 
@@ -148,14 +152,21 @@ def _resume(args: argparse.Namespace) -> int:
         raise UsageError(
             f"This run has rewards of your own. If you trust them: gamut resume {folder} {options}"
         ) from error
-    show_result(api.resume(folder, watchers=_watchers(args.track, folder, config), allowed=allowed))
+    ranks.begin()
+    watchers = _watchers(args.track, folder, config) if ranks.first() else []
+    run = api.resume(folder, watchers=watchers, allowed=allowed)
+    if ranks.first():
+        show_result(run)
     return 0
 
 
 def _run(preset: Preset, folder: Path, about: dict[str, Any], seed: int, track: list[str], allowed: list[str]) -> Run:
     from gamutrl import api
+    from gamutrl.training import ranks
     from gamutrl.training.run import CONFIG
 
+    if not ranks.first():
+        return api.train(preset, folder, seed=seed, about=about, allowed=allowed)
     print(f"Training {about['system']} ({about['preset']}) in {folder}", file=sys.stderr)
     is_new = not (folder / CONFIG).exists()
     watchers = _watchers(track, folder, about)

@@ -10,6 +10,8 @@ from typing import Literal
 import torch
 from torch import nn
 
+from gamutrl.training import ranks
+
 
 @dataclass(frozen=True)
 class AdamW:
@@ -48,9 +50,10 @@ class AdamW:
         return self.lr * (self.end_lr_share + (1 - self.end_lr_share) * falling)
 
     def step(self, optimizer: torch.optim.Optimizer, progress: float) -> float:
-        """One update at this progress; returns the gradient norm before the limit (its caller checks that it is
-        finite)."""
+        """One update at this progress, by the gradients of all processes; returns their norm before the limit (its
+        caller checks that it is finite)."""
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        ranks.sum_gradients(parameters)
         norm = float(nn.utils.clip_grad_norm_(parameters, self.clip_norm or math.inf))
         if math.isfinite(norm):
             for group in optimizer.param_groups:

@@ -21,6 +21,7 @@ from gamutrl.policies.base import Policy
 from gamutrl.policies.flow.sampling import FlowSampling
 from gamutrl.rewards.base import Reward
 from gamutrl.rewards.table import RewardError, score, weighted_sum
+from gamutrl.training import ranks
 from gamutrl.training.defaults import (
     KL,
     ActionWeights,
@@ -235,7 +236,7 @@ class RL:
     def score(self, context: Context, batch: Batch, names: Sequence[str] | None = None) -> Batch:
         """The batch with its reward table: all of the stage's rewards, or those named."""
         rewards = self.rewards if names is None else [reward for reward in self.rewards if reward.name in names]
-        return score(rewards, batch, context, timeout=self.reward_timeout)
+        return ranks.alike(score(rewards, batch, context, timeout=self.reward_timeout))
 
 
 class _Draws:

@@ -19,10 +19,13 @@ import torch
 
 from gamutrl.core import Context
 from gamutrl.metrics.intervals import paired_difference
+from gamutrl.training import ranks
 from gamutrl.training.config import ALLOWED_PACKAGES, ConfigError, from_json, to_json
 from gamutrl.training.evaluation import Measured, blind, evaluate, write_outcome
 from gamutrl.training.preset import Preset
+from gamutrl.training.rl import RL
 from gamutrl.training.session import Session, TrainingError, Watcher
+from gamutrl.training.sft import SFT
 
 CONFIG, SUMMARY = "config.json", "summary.json"
 
@@ -57,9 +60,12 @@ def train(
     about: what the run is of (`{"system": "visual-rft", "preset": "tiny", …}`), kept in `config.json`. allowed: further
     packages that the configuration may name (a user's own reward). Raises `TrainingError` where training cannot go on
     and `Stopped` where it was asked to stop; both can be resumed.
+
+    Under `torchrun` every process calls this with the same arguments: they share the work, and the first one writes.
     """
+    ranks.begin()
     folder = Path(folder)
-    if (folder / CONFIG).exists():
+    if ranks.agreed((folder / CONFIG).exists()):
         raise ConfigError(f"{folder} holds a run already: go on with `gamut resume {folder}`, or name another --out.")
     folder.mkdir(parents=True, exist_ok=True)
     config = {
@@ -75,9 +81,10 @@ def train(
 
 def resume(folder: Path | str, *, watchers: Sequence[Watcher] = (), allowed: Sequence[str] = ()) -> Run:
     """Go on with a run that was stopped or killed, from its last checkpoint."""
+    ranks.begin()
     folder = Path(folder)
     preset, config = read_config(folder, allowed)
-    if (folder / SUMMARY).exists():
+    if ranks.agreed((folder / SUMMARY).exists()):
         return Run(folder, json.loads((folder / SUMMARY).read_text("utf-8")))
     return _go(preset, folder, config["seed"], watchers, config)
 
@@ -96,7 +103,11 @@ def read_config(folder: Path, allowed: Sequence[str] = ()) -> tuple[Preset, dict
 def _go(preset: Preset, folder: Path, seed: int, watchers: Sequence[Watcher], config: dict[str, Any]) -> Run:
     began = time.perf_counter()
     seed_everything(seed)
-    models = {"policy": preset.model.load(), **{name: spec.load() for name, spec in preset.models}}
+    if ranks.size() > 1:
+        _check_shared(preset)
+    watchers = watchers if ranks.first() else ()
+    specs = {"policy": preset.model, **dict(preset.models)}
+    models = {name: ranks.shared(spec.load()) for name, spec in specs.items()}
     session = Session(
         folder,
         models,
@@ -108,14 +119,15 @@ def _go(preset: Preset, folder: Path, seed: int, watchers: Sequence[Watcher], co
     context = Context(models=models, responders=session.responders)
     try:
         with session.signals():
-            if not (folder / "evaluation" / "before.json").exists():
+            if not ranks.agreed((folder / "evaluation" / "before.json").exists()):
                 _evaluate(preset, session, context, "before")
             first = session.resume()
             for number, stage in enumerate(preset.stages):
                 if number >= first:
                     session.stage_number = number
                     stage.run(session)
-            models["policy"].save(folder / "model")
+            if ranks.first():
+                models["policy"].save(folder / "model")
             _evaluate(preset, session, context, "after")
     except OSError as error:
         raise TrainingError(
@@ -125,9 +137,16 @@ def _go(preset: Preset, folder: Path, seed: int, watchers: Sequence[Watcher], co
     finally:
         for watcher in watchers:
             watcher.close()
-    summary = _summary(preset, folder, seed, config, time.perf_counter() - began, context)
+    summary = _summary(preset, folder, seed, config, time.perf_counter() - began, context) if ranks.first() else {}
     _write(folder / SUMMARY, summary)
-    return Run(folder, summary)
+    return Run(folder, ranks.agreed(summary))
+
+
+def _check_shared(preset: Preset) -> None:
+    """Raises ConfigError for stages whose work several processes can't share out."""
+    for stage in preset.stages:
+        if type(stage) not in (RL, SFT) or getattr(stage, "likelihood", None) is not None:
+            raise ConfigError(f"The stage {stage.name} is trained by one process: start it without torchrun.")
 
 
 def _evaluate(preset: Preset, session: Session, context: Context, name: str) -> None:
@@ -140,7 +159,8 @@ def _evaluate(preset: Preset, session: Session, context: Context, name: str) -> 
                 watcher.advance(done)
 
     outcome = evaluate(session.models["policy"], preset.evaluation, context, show)
-    write_outcome(outcome, session.folder, name, preset.evaluation.samples)
+    if ranks.first():
+        write_outcome(outcome, session.folder, name, preset.evaluation.samples)
 
 
 def _summary(
@@ -214,6 +234,8 @@ def _measured(told: Mapping[str, Any]) -> Measured:
 
 
 def _write(file: Path, content: Any) -> None:
+    if not ranks.first():
+        return
     draft = file.with_suffix(".draft")
     draft.write_text(json.dumps(content, ensure_ascii=False, indent=1), "utf-8")
     os.replace(draft, file)

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import torch
 
 from gamutrl.core import Context
-from gamutrl.training import checkpoint
+from gamutrl.training import checkpoint, ranks
 from gamutrl.training.samples import plain
 
 
@@ -133,6 +133,7 @@ class Session:
             for watcher in self.watchers:
                 watcher.step(line)
             done = step + 1
+            self._signal = ranks.most(self._signal)  # All of the processes stop after the same step.
             if done % self.save_every == 0 or done == total or self._signal:
                 self.save(done, state)
             if self._signal:
@@ -142,7 +143,11 @@ class Session:
             self.save(total, state)
 
     def save(self, step: int, state: Mapping[str, Any]) -> Path:
-        """Write the models, the stage's state and the run's place in time."""
+        """Write the models, the stage's state and the run's place in time (one process for all)."""
+        folder_name = checkpoint.name_of(self.stage_number, step)
+        if not ranks.first():
+            self._last = self.checkpoints / folder_name
+            return self._last
         packed: dict[str, Any] = {
             "models": {name: model.state_dict() for name, model in self.models.items()},
             "stage": {},
@@ -158,7 +163,7 @@ class Session:
         more, skeleton = checkpoint.pack(packed, "state")
         place = checkpoint.write(
             self.checkpoints,
-            checkpoint.name_of(self.stage_number, step),
+            folder_name,
             {**tensors, **more},
             {
                 "stage_number": self.stage_number,
@@ -209,11 +214,15 @@ class Session:
         return int(found.state["step"])
 
     def _append(self, name: str, lines: Sequence[Mapping[str, Any]]) -> None:
+        if not ranks.first():
+            return
         with (self.folder / name).open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(plain(line), ensure_ascii=False) + "\n" for line in lines)
 
     def _trim(self, stage_number: int, step: int) -> None:
         """Drop what was logged after the checkpoint: those steps are done again."""
+        if not ranks.first():
+            return
         for name in ("metrics.jsonl", "rollouts.jsonl"):
             file = self.folder / name
             if not file.exists():
