@@ -19,8 +19,8 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
+from setting import BETA, LR, SHAPE, TOKENS, rows
 from transformers.utils import logging as transformers_logging
-from vs_trl import BETA, LR, SHAPE, TOKENS, rows
 
 from gamutrl.core import Prompt, Sampling, image
 from gamutrl.environments import SingleTurn
@@ -29,6 +29,7 @@ from gamutrl.training.defaults import KL
 from gamutrl.training.optimizer import AdamW
 from gamutrl.training.rl import RL
 from gamutrl.training.session import Session
+from gamutrl.training.update import update as descend
 from gamutrl.zoo import random
 
 
@@ -45,7 +46,7 @@ def updates(policy: TextPolicy, group: int, scratch: Path) -> Callable[[], tuple
 
     def update() -> tuple[float, float]:
         wall, cpu = time.perf_counter(), time.process_time()
-        stage.update(policy, optimizer, batch, context, session)
+        descend(stage, policy, optimizer, batch, context, session)
         return time.perf_counter() - wall, time.process_time() - cpu
 
     return update
