@@ -25,7 +25,8 @@ def test_every_edge_is_trained_once(batch):
     assert batch.mask_NT.shape == (64, 1)
     trained = [id(batch.rollouts[row.rollout].turns[row.turns.start]) for row in batch.rows]
     assert len(set(trained)) == len(trained)
-    assert RECIPE.tiny.stages[-1].rollouts_per_step == 16 * 8
+    assert batch.mask_NT.sum() == 2 * (2 * 2 + 4 * 3)  # Of which the first five steps are trained.
+    assert RECIPE.tiny.stages[-1].rollouts_per_step == 32 * 8
 
 
 def test_leaves_share_their_beginnings(batch):

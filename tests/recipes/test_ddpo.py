@@ -43,7 +43,8 @@ def test_advantages_are_bounded():
 def test_every_step_draws_noise_and_replays_exactly():
     policy = untrained("epsilon")
     batch, _ = prepared(small(RECIPE.tiny, prompts_per_step=4), policy)
-    assert batch.mask_NT.sum(1).min() >= 9
+    assert batch.mask_NT.sum(1).tolist() == [5] * 4
+    assert all(turn.std > 0 for turn in batch.rollouts[0].turns[:9])
     assert torch.allclose(policy.log_probs(batch).detach(), batch.logp_sampled_NT, atol=1e-5)
 
 

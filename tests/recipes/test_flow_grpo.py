@@ -9,16 +9,20 @@ import pytest
 import torch
 from blob_runs import prepared, short_run, small, untrained
 
+from gamutrl.cli.compare import under_equal_conditions
 from gamutrl.recipes.flow_grpo import RECIPE
+from gamutrl.recipes.recipe import load
 from gamutrl.training.config import from_json, to_json
 from gamutrl.training.flow import MEAN, GaussianKL
 from gamutrl.training.run import resume, train
 from gamutrl.training.session import Stopped
 
 
-def test_rollouts_differ_by_noise_at_every_step_and_all_but_the_last_are_trained():
+def test_rollouts_differ_by_noise_at_every_step_and_the_first_are_trained():
     batch, _ = prepared(small(RECIPE.tiny, group_size=3), untrained())
-    assert batch.mask_NT.tolist() == [[True] * 9 + [False]] * 6
+    assert batch.mask_NT.tolist() == [[True] * 4 + [False] * 6] * 6
+    assert RECIPE.paper.stages[-1].sampling.trained == tuple(range(9))
+    assert all(turn.std > 0 for turn in batch.rollouts[0].turns)
     latents = torch.stack([rollout.info["latent"] for rollout in batch.rollouts])
     assert len(latents.unique(dim=0)) == 6
 
@@ -37,7 +41,7 @@ def test_the_kl_is_that_of_two_gaussians_with_or_without_dt(whole_step):
     batch, _ = prepared(small(RECIPE.tiny, group_size=2, kl=kl), policy)
     logp_NT, values = moved.log_probs(batch, dict([MEAN]))
     terms_NT = kl.terms(logp_NT, batch.with_(mean_NT=values["mean"])).detach()
-    n, t = 1, 4
+    n, t = 1, 3
     sigma, sigma_next = float(batch["level_NT"][n, t]), float(batch["level_next_NT"][n, t])
     deviation = 0.7 * (sigma / (1 - sigma)) ** 0.5
     if whole_step:
@@ -84,3 +88,13 @@ def test_a_run_is_the_same_whether_or_not_it_was_stopped(tmp_path):
 def test_presets_can_be_written_down():
     for preset in (RECIPE.tiny, RECIPE.paper, *RECIPE.variants.values()):
         assert to_json(from_json(to_json(preset))) == to_json(preset)
+
+
+def test_plain_grpo_can_be_compared_with_on_this_task():
+    """Made for text, it takes the task's sampling, rewards and optimizer, and as many rollouts."""
+    given = RECIPE.tiny.stages[-1]
+    own = under_equal_conditions(load("grpo").tiny, RECIPE.tiny).stages[-1]
+    assert (own.sampling, own.rewards, own.optimizer) == (given.sampling, given.rewards, given.optimizer)
+    assert own.steps * own.rollouts_per_step == given.steps * given.rollouts_per_step
+    assert own.kl.weight > 0
+    assert not isinstance(own.kl, GaussianKL)

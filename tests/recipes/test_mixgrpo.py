@@ -11,7 +11,7 @@ from gamutrl.recipes.mixgrpo import RECIPE, EachThenSum, Window
 from gamutrl.training.config import from_json, to_json
 
 
-@pytest.mark.parametrize(("step", "first"), [(0, 0), (7, 0), (8, 1), (41, 5), (48, 0)])
+@pytest.mark.parametrize(("step", "first"), [(0, 0), (9, 0), (10, 1), (51, 5), (60, 0)])
 def test_the_window_moves_on_and_begins_anew(step, first):
     batch, context = prepared(small(RECIPE.tiny, group_size=2), untrained(), step=step)
     assert [t for t in range(10) if batch.mask_NT[0, t]] == [first, first + 1, first + 2]

@@ -91,11 +91,13 @@ class FlowModel:
 
     lora: train an adapter on the denoiser (its reference is the adapter switched off); None trains the weights
     themselves. height, width: of a pipeline's pictures, in pixels; frames: of its clips; max_text: the most tokens of a
-    prompt (0: the pipeline's own of each). dtype, device: "auto" takes what the machine is good at.
+    prompt (0: the pipeline's own of each). freeze: parts of the denoiser that stay as they are, by how their names
+    begin. dtype, device: "auto" takes what the machine is good at.
     """
 
     name: str = "blobs-flow"
     lora: Lora | None = None
+    freeze: tuple[str, ...] = ()
     height: int = 0
     width: int = 0
     frames: int = 1
@@ -111,6 +113,13 @@ class FlowModel:
 
     def load(self) -> FlowPolicy:
         """The policy, ready to act and to train."""
+        policy = self._loaded()
+        for name, parameter in policy.module.named_parameters():
+            if name.startswith(self.freeze):
+                parameter.requires_grad_(False)
+        return policy
+
+    def _loaded(self) -> FlowPolicy:
         from gamutrl.policies.flow import FlowPolicy
 
         config = Path(self.place) / "config.json"

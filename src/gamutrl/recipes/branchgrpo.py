@@ -34,7 +34,7 @@ from gamutrl.recipes.flow_plain import FLUX, GROUP_SCALE, HPD, paper, tiny
 from gamutrl.recipes.plain import with_stage
 from gamutrl.recipes.recipe import Claim, Recipe
 from gamutrl.rewards.of_pictures import HPS
-from gamutrl.training.defaults import ClippedSurrogate, sample_groups
+from gamutrl.training.defaults import ActionWeights, ClippedSurrogate, sample_groups
 from gamutrl.training.optimizer import AdamW
 
 
@@ -127,12 +127,12 @@ class Pruned:
 
 
 TINY = tiny(
-    sampling=FlowSampling(steps=10, eta=0.7, kernel="constant", stochastic=tuple(range(9))),
+    sampling=FlowSampling(steps=10, eta=0.7, kernel="constant", stochastic=tuple(range(9)), trained=tuple(range(5))),
     group_size=1,
     rollout=Tree((0, 2, 4)),
     advantage=ByDepth(),
     objective=ClippedSurrogate(low=1e-3),
-    minibatches=2,
+    weights=ActionWeights("token"),
 )
 
 PAPER = paper(
@@ -149,6 +149,7 @@ PAPER = paper(
     advantage=ByDepth(),
     select=Pruned(depths=(15, 16, 17, 18)),
     objective=ClippedSurrogate(low=1e-3),
+    weights=ActionWeights("token"),
     optimizer=AdamW(lr=1e-5, weight_decay=1e-4),
 )
 

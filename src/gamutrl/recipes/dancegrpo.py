@@ -78,14 +78,15 @@ class ClippedHeads:
         return torch.stack(terms).sum(0)
 
 
-TINY_SAMPLING = FlowSampling(steps=10, eta=0.7, kernel="constant", stochastic=tuple(range(9)), noise="shared")
+TINY_SAMPLING = FlowSampling(
+    steps=10, eta=0.7, kernel="constant", stochastic=tuple(range(9)), trained=tuple(range(5)), noise="shared"
+)
 TINY = tiny(
     (MODE, CLEAN),
     sampling=TINY_SAMPLING,
     advantage=summed_heads,
     select=Chosen(),
     objective=ClippedHeads(),
-    minibatches=2,
 )
 
 PAPER = paper(
@@ -125,6 +126,7 @@ RECIPE = Recipe(
     variants={"tiny/ablation": with_stage(TINY, sampling=replace(TINY_SAMPLING, noise="own"))},
     assumptions={
         "tiny.rewards": "two heads of the world of blobs (a rare mode, no dirt) stand for two reward models",
+        "tiny.select": "the share is taken of the first 5 of 10 steps",
         "tiny.sampling": "10 steps at noise level 0.7: at 0.3 the small model's groups hardly differ",
         "paper.steps_per_update": "the accumulation of 4 prompts on each of 16 GPUs is three updates a batch",
     },

@@ -73,6 +73,7 @@ TINY = tiny(
     statistics=(MEAN,),
     objective=HeldByKL(1e-3),
     updates_per_batch=4,
+    optimizer=AdamW(lr=1e-4, warmup=0.1, schedule="cosine"),
 )
 
 PAPER = paper(

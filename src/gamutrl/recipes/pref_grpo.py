@@ -25,7 +25,7 @@ from gamutrl.data.columns import Columns
 from gamutrl.data.rows import FileRows
 from gamutrl.functional.advantages import normalize_then_sum
 from gamutrl.policies.flow import FlowSampling
-from gamutrl.recipes.flow_plain import CLIP, FLUX, GROUP_SCALE, paper, tiny
+from gamutrl.recipes.flow_plain import CLIP, FEW, FLUX, GROUP_SCALE, paper, tiny
 from gamutrl.recipes.plain import with_stage
 from gamutrl.recipes.recipe import Claim, Recipe
 from gamutrl.rewards.base import Reward
@@ -113,13 +113,12 @@ class EachThenWhitened:
 
 TINY = tiny(
     (Reward("win_rate", WinRate(NoisyEye()), scope="group"),),
-    sampling=FlowSampling(steps=10, eta=0.7, stochastic=tuple(range(9)), noise="shared"),
+    sampling=FlowSampling(steps=10, eta=0.7, stochastic=tuple(range(9)), trained=FEW, noise="shared"),
     advantage=EachThenWhitened(),
     select=SomeSteps(0.6),
     prepare=old_means_and_reference,
     statistics=(MEAN,),
     objective=NormalizedSurrogate(1e-3),
-    minibatches=2,
 )
 
 PAPER = replace(

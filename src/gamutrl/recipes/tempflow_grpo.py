@@ -21,7 +21,7 @@ from gamutrl.core import Batch, Context, Prompt, Rollout
 from gamutrl.functional.objectives import clipped_surrogate
 from gamutrl.functional.ratios import log_ratio
 from gamutrl.policies.flow import FlowSampling
-from gamutrl.recipes.flow_plain import CLIP, PICK_A_PIC, PICKSCORE, SD3, paper, tiny
+from gamutrl.recipes.flow_plain import CLIP, FEW, PICK_A_PIC, PICKSCORE, SD3, paper, tiny
 from gamutrl.recipes.plain import with_stage
 from gamutrl.recipes.recipe import Claim, Recipe
 from gamutrl.training.defaults import KeepGroups, old_of, sample_groups
@@ -83,7 +83,7 @@ TINY = tiny(
     select=KeepGroups(),
     objective=NoiseWeighted(),
     kl=GaussianKL(0.004, whole_step=True),
-    minibatches=2,
+    steps=30,
 )
 
 PAPER = paper(
@@ -125,7 +125,7 @@ RECIPE = Recipe(
             rollout=sample_groups,
             group_size=40,
             objective=CLIP,
-            sampling=replace(TINY_SAMPLING, trained=tuple(range(5))),
+            sampling=replace(TINY_SAMPLING, trained=FEW),
         )
     },
     assumptions={
