@@ -18,7 +18,7 @@ def test_presets_are_written_and_read_back_equal(preset):
 
 
 def test_two_paths_begin_at_one_noise_and_each_step_is_trained():
-    batch, _ = prepared(small(RECIPE.tiny), untrained("epsilon"))
+    batch, _ = prepared(small(RECIPE.tiny), untrained())
     first, second = (batch.rollouts[r].turns[0].latent for r in (0, 1))
     assert torch.equal(first, second)
     assert not torch.equal(batch.rollouts[0].turns[1].latent, batch.rollouts[1].turns[1].latent)
@@ -26,7 +26,7 @@ def test_two_paths_begin_at_one_noise_and_each_step_is_trained():
 
 
 def test_the_loss_is_dpos_at_every_step_with_clamped_ratios_by_hand():
-    policy = untrained("epsilon")
+    policy = untrained()
     stage = small(RECIPE.tiny, objective=RECIPE.paper.stages[0].objective)
     batch, context = prepared(stage, policy)
     terms_NT, _ = stage.loss(policy, batch, context)
@@ -42,7 +42,7 @@ def test_the_loss_is_dpos_at_every_step_with_clamped_ratios_by_hand():
 
 
 def test_a_tie_teaches_nothing():
-    policy = untrained("epsilon")
+    policy = untrained()
     stage = small(RECIPE.tiny)
     batch, context = prepared(stage, policy)
     terms_NT, _ = stage.loss(policy, batch.with_(label_R=torch.ones(4)), context)

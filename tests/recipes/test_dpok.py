@@ -25,7 +25,7 @@ def batch_of(advantage: OverValue, policy):
 
 def test_the_value_learns_what_latents_are_worth():
     advantage = OverValue(lr=1e-2, width=32)
-    batch, context = batch_of(advantage, untrained("epsilon"))
+    batch, context = batch_of(advantage, untrained())
     batch = batch.with_(reward_R=torch.full((8,), 3.0))
     for _ in range(60):
         over_NT = advantage(batch, context)
@@ -35,7 +35,7 @@ def test_the_value_learns_what_latents_are_worth():
 
 def test_what_the_value_has_learned_is_saved_with_the_run():
     advantage = OverValue(lr=1e-2, width=16)
-    batch, _ = batch_of(advantage, untrained("epsilon"))
+    batch, _ = batch_of(advantage, untrained())
     tensors, skeleton = checkpoint.pack(advantage.state_dict())
     restored = OverValue(lr=1e-2, width=16)
     written = {name: tensor.clone() for name, tensor in tensors.items()}
@@ -44,7 +44,7 @@ def test_what_the_value_has_learned_is_saved_with_the_run():
 
 
 def test_a_step_that_has_moved_is_left_alone_and_the_pull_is_to_the_base():
-    policy = untrained("epsilon")
+    policy = untrained()
     stage = small(RECIPE.tiny, prompts_per_step=4, minibatches=2, objective=Clamped(pull=0.0))
     batch, context = prepared(stage, policy)
     terms_NT, _ = stage.loss(policy, batch, context)

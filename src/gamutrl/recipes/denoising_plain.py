@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import zlib
+from dataclasses import replace
 from typing import Any
 
-from gamutrl.core import Source
+import torch
+
+from gamutrl.core import Batch, Source
 from gamutrl.data.sources import WorldRows
 from gamutrl.policies.flow import FlowSampling
 from gamutrl.policies.models import FlowModel
+from gamutrl.policies.scorer import numbers_of
+from gamutrl.recipes.flow_plain import ENDS
 from gamutrl.rewards.base import Reward
 from gamutrl.rewards.blobs import ARTEFACT, CLEAN, DENSITY, GOLD, MODE, PROXY
 from gamutrl.training.evaluation import Evaluation
@@ -19,6 +25,20 @@ PROMPTS = WorldRows("blobs", "pictures")
 
 ODE = FlowSampling(steps=10, eta=0.0)
 """Deterministic, without guidance: how held-out rows are measured."""
+
+
+def spoiled(batch: Batch, share: float = 0.6, most: float = 1.0) -> Batch:
+    """The batch with noise of up to `most` on a share of its outputs, which become tensors.
+
+    Whoever judged generated pictures has seen bad ones; a reward model that has not is easily hacked. The same for the
+    same rows.
+    """
+    generator = torch.Generator().manual_seed(zlib.crc32(batch.prompts[0].id.encode()))
+    x_RD = torch.stack([numbers_of(rollout.output) for rollout in batch.rollouts])
+    chance_R1, strength_R1 = torch.rand(2, len(x_RD), 1, generator=generator)
+    noise_RD = most * strength_R1 * torch.randn(x_RD.shape, generator=generator)
+    x_RD = x_RD + torch.where(chance_R1 < share, noise_RD, 0.0)
+    return replace(batch, rollouts=[replace(rollout, output=x) for rollout, x in zip(batch.rollouts, x_RD)])
 
 
 def on_blobs(
@@ -33,7 +53,7 @@ def on_blobs(
     held_out = WorldRows("blobs", "pictures", "test", size=rows)
     seen = tuple(reward for reward in (GOLD, PROXY, ARTEFACT, MODE, CLEAN, DENSITY) if reward != metric)
     evaluation = Evaluation(held_out, metric, seen, rows, measured_by, batch=280)
-    return Preset(FlowModel(model), stages, evaluation, models, save_every=50)
+    return Preset(FlowModel(model, freeze=ENDS), stages, evaluation, models, save_every=50)
 
 
 def on_pipeline(

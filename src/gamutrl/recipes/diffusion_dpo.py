@@ -42,8 +42,8 @@ class WithoutWords:
 TINY = on_blobs(
     Preference(
         WorldRows("blobs", "pairs"),
-        steps=200,
-        rows_per_step=64,
+        steps=80,
+        rows_per_step=128,
         prepare=Noised(Uniform(2), shared=True),
         likelihood=Matching(scale=0.5),
         objective=PairLoss(beta=200.0, gain=Gain("action")),

@@ -92,12 +92,12 @@ TINY = on_blobs(
     Preference(
         Balanced(LABELS, liked=0.5),
         answers=Judged(),
-        steps=200,
+        steps=80,
         rows_per_step=128,
         prepare=WithPoint(Uniform(2)),
         likelihood=Matching(),
         objective=Utility(beta=100.0),
-        optimizer=AdamW(lr=3e-4, weight_decay=1e-2),
+        optimizer=AdamW(lr=2e-4, weight_decay=1e-2),
     ),
 )
 

@@ -163,14 +163,13 @@ ONLINE = {
 }
 
 TINY = tiny(
-    model="blobs-eps",
-    sampling=FlowSampling(steps=10, eta=1.0),
+    sampling=FlowSampling(steps=10, eta=0.7, trained=(0, 1, 2, 3)),
     **{
         **ONLINE,
-        "advantage": OverValue(lr=3e-3, width=64),
+        "advantage": OverValue(lr=1e-2, width=64),
         "prompts_per_step": 128,
         "minibatches": 1,
-        "optimizer": AdamW(lr=3e-4, clip_norm=0.1),
+        "optimizer": AdamW(lr=5e-4, clip_norm=0.1),
     },
 )
 
@@ -205,6 +204,8 @@ RECIPE = Recipe(
     paper=PAPER,
     claim=Claim("gold score at equal distance to the base", baseline="the same without the pull", budget="rollouts"),
     assumptions={
+        "tiny.stages.rl.sampling.trained": "the first steps, where the world's pictures decide what is worth most",
+        "tiny.model": "the flow, by an SDE: the last steps of the world's small diffusion have next to no noise",
         "tiny.stages.rl.minibatches": "1: over 64 numbers a ratio leaves the clamp with the first update",
         "value": "it reads the prompt's words; the released one reads CLIP's embedding of the prompt",
         "paper.data": "prompts.txt: the prompts to be learned, a line each ('A green colored rabbit.')",

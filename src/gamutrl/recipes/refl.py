@@ -12,23 +12,28 @@ SD 1.4 has none, and neither has this. The code denoises without guidance.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor
 
-from gamutrl.core import Batch, Context
+from gamutrl.core import Batch, Context, Prompt
 from gamutrl.data.rows import FileRows
 from gamutrl.data.sources import WorldRows
+from gamutrl.data.worlds import blobs
 from gamutrl.functional.preference import reward_margin
 from gamutrl.policies.flow import FlowSampling
 from gamutrl.policies.models import FlowModel
 from gamutrl.policies.scorer import ScorerModel
-from gamutrl.recipes.denoising_plain import PROMPTS, on_blobs, on_pipeline
+from gamutrl.recipes.denoising_plain import PROMPTS, on_blobs, on_pipeline, spoiled
 from gamutrl.recipes.recipe import Claim, Recipe
 from gamutrl.rewards.base import Reward
 from gamutrl.rewards.models.image_reward import ImageReward
 from gamutrl.training.direct import Direct, LateStep
 from gamutrl.training.optimizer import AdamW
+from gamutrl.training.preference import Ranked
 from gamutrl.training.reward_model import ModelScore, Standardise, reward_model
 
 
@@ -43,22 +48,30 @@ class Enough:
         return self.scale * reward_margin(reward_R, self.enough)
 
 
-RANKINGS = WorldRows("blobs", "rankings", knobs={"count": 6, "noise": 0.05})
+def ranked_by_gold(policy: Any, prompts: Sequence[Prompt]) -> Batch:
+    """Each row's samples, some of them spoiled, ranked by the world's gold score: the `answers` of a reward model."""
+    batch = spoiled(Ranked()(policy, prompts))
+    space, class_P = blobs.space_of(prompts)
+    x_RD = torch.stack([rollout.output for rollout in batch.rollouts])
+    return batch.with_(label_R=space.gold(x_RD, class_P[batch.prompt_R]))
+
+
+RANKINGS = WorldRows("blobs", "rankings", knobs={"count": 6})
 
 TINY = on_blobs(
-    reward_model(RANKINGS, steps=60, rows_per_step=32, optimizer=AdamW(lr=3e-3)),
-    Standardise(RANKINGS),
+    reward_model(RANKINGS, answers=ranked_by_gold, steps=100, rows_per_step=32, optimizer=AdamW(lr=3e-3)),
+    Standardise(RANKINGS, ranked_by_gold),
     Direct(
         PROMPTS,
         (Reward("learned", ModelScore("reward"), differentiable=True),),
-        steps=60,
+        steps=40,
         prompts_per_step=64,
         sampling=FlowSampling(steps=20, eta=1.0),
         sample=LateStep(15, 19),
         objective=Enough(scale=1.0),
-        optimizer=AdamW(lr=3e-4, weight_decay=1e-2),
+        optimizer=AdamW(lr=2e-4, weight_decay=1e-2),
     ),
-    models=(("reward", ScorerModel(size=64)),),
+    models=(("reward", ScorerModel(size=64, width=128)),),
 )
 
 LIKED = Reward("image_reward", ImageReward(), differentiable=True)
@@ -96,6 +109,7 @@ RECIPE = Recipe(
     paper=PAPER,
     claim=Claim("gold score", baseline="the same through the very last step", budget="rollouts"),
     assumptions={
+        "tiny.stages.reward_model.answers": "some samples are spoiled by noise, as generated pictures may be",
         "tiny.stages.direct.objective.scale": "1: the optimizer undoes the scale, and 0.001 comes near its epsilon",
         "tiny.stages.direct.sampling": "20 steps, of which the last quarter is drawn from, as in the paper's 40",
         "paper.stages": "the reward model is the released one; `reward_model` trains a small one in tiny",

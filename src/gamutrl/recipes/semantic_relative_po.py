@@ -30,7 +30,7 @@ from gamutrl.recipes.denoising_plain import PROMPTS, on_blobs, on_pipeline
 from gamutrl.recipes.recipe import Claim, Recipe
 from gamutrl.recipes.refl import Enough
 from gamutrl.rewards.base import Reward, Score
-from gamutrl.rewards.blobs import TEXTURE, BlobScore
+from gamutrl.rewards.blobs import BlobScore
 from gamutrl.rewards.models.embedding import hps_score
 from gamutrl.training.direct import Direct, through
 from gamutrl.training.optimizer import AdamW
@@ -125,6 +125,11 @@ def told(batch: Batch, word: str) -> Batch:
     return replace(batch, prompts=prompts, rollouts=rollouts)
 
 
+def striped(batch: Batch, context: Context) -> Tensor:
+    """How near each picture is to a striped one of the world, in [0, 1]: a reward's `score`."""
+    return BlobScore("texture")(batch, context) * BlobScore("clean")(batch, context)
+
+
 @dataclass(frozen=True)
 class Worded:
     """The world's proxy, and stripes where the prompt asks for them, none where it asks for none: a biased reward model
@@ -133,25 +138,26 @@ class Worded:
     asks: Sequence[str] = ("Striped",)
 
     def __call__(self, batch: Batch, context: Context) -> Tensor:
-        striped_R = torch.tensor([rollout.prompt.text.startswith(tuple(self.asks)) for rollout in batch.rollouts])
-        texture_R = BlobScore("texture")(batch, context)
-        return BlobScore("proxy")(batch, context) + torch.where(striped_R, texture_R, -texture_R)
+        wanted_R = torch.tensor([rollout.prompt.text.startswith(tuple(self.asks)) for rollout in batch.rollouts])
+        style_R = 2 * striped(batch, context) - BlobScore("clean")(batch, context)
+        return BlobScore("proxy")(batch, context) + torch.where(wanted_R, style_R, -style_R)
 
 
+STRIPED = Reward("striped", striped, differentiable=True)
 WORLD = Levels(noisiest=0.9, cleanest=0.3)
 TINY = on_blobs(
     Direct(
         PROMPTS,
         (Reward("relative", Relative(Worded(), ("Striped",), ("Plain",), WORLD), differentiable=True),),
-        steps=60,
+        steps=30,
         prompts_per_step=64,
         sampling=FlowSampling(steps=10, eta=0.0),
         sample=DirectAlign(WORLD),
         objective=Enough(enough=3.0, scale=0.5),
-        optimizer=AdamW(lr=5e-4, clip_norm=0.1),
+        optimizer=AdamW(lr=2e-4, clip_norm=0.1),
     ),
     model="blobs-flow",
-    metric=TEXTURE,
+    metric=STRIPED,
 )
 
 HPS = hps_score(most=1)

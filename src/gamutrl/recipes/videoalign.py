@@ -25,8 +25,8 @@ from gamutrl.data.worlds import blobs
 from gamutrl.functional.selection import best_and_worst
 from gamutrl.policies.flow import FlowSampling
 from gamutrl.policies.models import FlowModel, Lora
-from gamutrl.policies.scorer import ScorerModel, numbers_of
-from gamutrl.recipes.denoising_plain import PROMPTS, on_blobs
+from gamutrl.policies.scorer import ScorerModel
+from gamutrl.recipes.denoising_plain import PROMPTS, on_blobs, spoiled
 from gamutrl.recipes.flow_plain import paper
 from gamutrl.recipes.plain import with_stage
 from gamutrl.recipes.recipe import Claim, Recipe
@@ -47,9 +47,9 @@ class ByQuality:
     band: float = 0.1
 
     def __call__(self, policy: Any, prompts: Sequence[Prompt]) -> Batch:
-        batch = Pairs()(policy, prompts)
+        batch = spoiled(Pairs()(policy, prompts))
         space, class_P = blobs.space_of(prompts)
-        x_RD = torch.stack([numbers_of(rollout.output) for rollout in batch.rollouts])
+        x_RD = torch.stack([rollout.output for rollout in batch.rollouts])
         one_MH, other_MH = space.qualities(x_RD, class_P[batch.prompt_R]).unflatten(0, (-1, 2)).unbind(1)
         lead_MH = torch.where((one_MH - other_MH).abs() > self.band, (one_MH - other_MH).sign(), 0.0)
         return batch.with_(label_RH=torch.stack([lead_MH, torch.zeros_like(lead_MH)], 1).flatten(0, 1))
@@ -78,11 +78,11 @@ TINY = on_blobs(
         PAIRS,
         answers=ByQuality(),
         objective=Ordering(ties=5.0),
-        steps=60,
+        steps=100,
         rows_per_step=64,
         optimizer=AdamW(lr=3e-3),
     ),
-    Standardise(PAIRS, Pairs()),
+    Standardise(PAIRS, ByQuality()),
     RL(
         PROMPTS,
         (Reward("learned", ModelScore("reward", head=None)),),
@@ -94,11 +94,11 @@ TINY = on_blobs(
             "steps": 60,
             "prompts_per_step": 32,
             "group_size": 8,
-            "optimizer": AdamW(lr=3e-4),
+            "optimizer": AdamW(lr=2e-4),
         },
     ),
     model="blobs-flow",
-    models=(("reward", ScorerModel(size=64, heads=len(blobs.QUALITIES))),),
+    models=(("reward", ScorerModel(size=64, heads=len(blobs.QUALITIES), width=128)),),
 )
 
 PICK = Reward("pick_score", pick_score())
