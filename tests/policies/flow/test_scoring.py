@@ -79,6 +79,12 @@ class TestReplay:
         assert not logp_NT.any()
         assert found["mean"].shape[:2] == (4, 2)
 
+    def test_a_step_without_noise_cannot_be_scored(self):
+        policy = small_policy()
+        batch = rolled(policy, FlowSampling(steps=3, stochastic=(1,)))
+        with pytest.raises(ValueError, match="Step 0 of row 0 drew no noise"):
+            policy.log_probs(replace(batch, mask_NT=torch.ones_like(batch.mask_NT)))
+
     def test_statistics_are_those_of_the_steps(self):
         policy = small_policy()
         state = policy.begin(asking(0), 2, FlowSampling(steps=2), seed=0)

@@ -260,6 +260,11 @@ class FlowPolicy:
         device = self.denoiser.device
         mask = batch.mask_NT.tolist()
         wanted = [(n, t, step) for n, t, step in _steps(batch) if mask[n][t]]
+        for n, t, step in wanted:
+            if step.latent is None:
+                raise ValueError(
+                    f"Step {t} of row {n} drew no noise, so it has no likelihood: leave it out of the mask."
+                )
         unique = {id(step): (step, batch.rollouts[batch.rows[n].rollout].prompt) for n, _, step in wanted}
         place = {key: m for m, key in enumerate(unique)}
         source = torch.tensor([place[id(step)] for *_, step in wanted], dtype=torch.long, device=device)
@@ -334,7 +339,7 @@ class FlowPolicy:
         """Values of unique steps at their places, `[N, T, ...]`, 0 elsewhere."""
         shape = tuple(batch.mask_NT.shape)
         if not values:
-            return torch.zeros(shape)
+            return torch.zeros(shape, device=source.device)
         value_M = torch.cat(values)[source]
         return value_M.new_zeros(*shape, *value_M.shape[1:]).index_put(tuple(where), value_M)
 
