@@ -106,8 +106,8 @@ def test_reasongen_r1_pushes_entropy_towards_its_targets():
 
 
 def test_reasongen_r1_judge_must_box_a_one():
-    said = ["\\boxed{1}", "no \\boxed{1} and \\boxed{0}", "\\boxed{ 1 }", "1", "\\boxed{2}"]
-    assert [reasongen_r1.passed(reply) for reply in said] == [1.0, 0.0, 0.0, 0.0, 0.0]
+    said = ["\\boxed{1}", "no \\boxed{1} and \\boxed{0}", "1", "\\boxed{2}"]
+    assert [reasongen_r1.passed(reply) for reply in said] == [1.0, 0.0, 0.0, 0.0]
 
 
 def test_focusdiff_pairs_are_one_group_that_true_pictures_join():
@@ -180,3 +180,32 @@ def test_unclipped_ratio_and_k3_are_the_papers_loss():
     k3 = kl_estimate(logp_NT, batch["logp_base_NT"], "k3")
     by_hand = -batch["advantage_NT"] + 0.01 * k3
     assert torch.allclose(terms_NT[batch.mask_NT], by_hand[batch.mask_NT], atol=1e-5)
+
+
+def test_t2i_r1_reads_the_authors_fields():
+    spatial = {"obj1": "dog", "obj2": "cat", "locality": "left of"}
+    row = t2i_r1.as_asked(Prompt.ask("a dog left of a cat", spatial_info=spatial, nouns=["dog", "cat"]), 0)
+    assert (row.columns["objects"], row.columns["relation"]) == (["dog", "cat"], "left of")
+    counted = t2i_r1.as_asked(Prompt.ask("two dogs", numeracy_info=[{"obj_name": "dog", "num": 2}]), 0)
+    assert (counted.columns["objects"], counted.columns["counts"]) == (["dog"], [2])
+
+
+class Yes:
+    """A judge that says yes to red things."""
+
+    def demonstrated(self, prompts, words):
+        return [(prompt.text, word) for prompt, word in zip(prompts, words)]
+
+    def log_probs(self, asked):
+        yes = [0.8 if "red" in question else 0.2 for question, _ in asked]
+        said = [y if word == "Yes" else 1 - y for y, (_, word) in zip(yes, asked)]
+        return torch.tensor(said).log()[:, None]
+
+
+def test_t2i_r1_asks_for_each_attribute():
+    rows = [{"attr_nouns": ["red dog", "blue cat"]}, {"nouns": ["red dog"]}, {"nouns": []}, {"spatial_info": {"a": 1}}]
+    prompts = [Prompt.ask("?", id=str(k), **row) for k, row in enumerate(rows)]
+    rollouts = [Rollout(prompt, [], output=Image.new("RGB", (4, 4))) for prompt in prompts]
+    batch = Batch.of(prompts, rollouts, range(4))
+    value_R = t2i_r1.Questions()(batch, Context(models={"judge": Yes()}))
+    assert value_R.tolist() == pytest.approx([0.5, 0.8, 1.0, 0.0])

@@ -20,13 +20,15 @@ import torch
 from torch import Tensor
 
 from gamutrl.core import Batch, Context, Sampling
-from gamutrl.data.transforms import WithPrefix
+from gamutrl.data.rows import FileRows
+from gamutrl.data.sources import Changed
+from gamutrl.data.transforms import WithPrefix, WithSuffix
 from gamutrl.environments.planned import PlanThenDraw
 from gamutrl.functional.controllers import EntropyController
 from gamutrl.functional.weights import masked_mean
 from gamutrl.policies.scoring import entropy
 from gamutrl.recipes.recipe import Claim, Recipe
-from gamutrl.recipes.tokens_plain import FACTS, JANUS_PRO, PLAN, RIGHT, paper, tiny
+from gamutrl.recipes.tokens_plain import FACTS, JANUS_PRO, PLAN, PROMPTS, RIGHT, paper, tiny
 from gamutrl.rewards.asking import JudgedPicture
 from gamutrl.rewards.base import Reward
 from gamutrl.rewards.grading import boxed
@@ -93,6 +95,8 @@ class SteeredEntropy:
             controller.optimizer.load_state_dict(state[part]["optimizer"])
 
 
+ASKED = (WithPrefix("A photo of "), WithSuffix(". Output a richly detailed prompt: "))
+
 STRICT = Reward("judge", RIGHT.score)
 
 TINY = tiny(
@@ -111,7 +115,7 @@ TINY = tiny(
 
 PAPER = paper(
     JANUS_PRO,
-    "Franklin0/ReasonGen-R1-RL-T2I-11k",
+    Changed(Changed(FileRows("Franklin0/ReasonGen-R1-RL-T2I-11k", PROMPTS), ASKED[0]), ASKED[1]),
     (Reward("judge", JudgedPicture(JUDGE, passed, low=0.0, high=1.0)),),
     environment=PlanThenDraw(),
     sampling=Sampling(max_tokens=448),

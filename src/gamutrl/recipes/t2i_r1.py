@@ -14,18 +14,21 @@ of three words are never found, counting suppresses boxes in the wrong notation.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from gamutrl.core import Batch, Context, Sampling
+from gamutrl.core import Batch, Context, Prompt, Rollout, Sampling
 from gamutrl.data.asked import Asked
-from gamutrl.data.transforms import WithPrefix
+from gamutrl.data.rows import FileRows
+from gamutrl.data.sources import Changed
+from gamutrl.data.transforms import WithPrefix, WithSuffix
 from gamutrl.environments.planned import PlanThenDraw
 from gamutrl.policies.models import TextModel
 from gamutrl.recipes.recipe import Claim, Recipe
-from gamutrl.recipes.tokens_plain import DESCRIBE, FACTS, JANUS_PRO, RIGHT, paper, tiny
+from gamutrl.recipes.tokens_plain import DESCRIBE, FACTS, JANUS_PRO, PROMPTS, RIGHT, paper, tiny
 from gamutrl.rewards.asking import YesProbability
 from gamutrl.rewards.base import Reward
 from gamutrl.rewards.composition import relation_score
@@ -35,6 +38,54 @@ from gamutrl.rewards.seeing import See, Seen, see_shapes
 from gamutrl.rewards.shown import look
 from gamutrl.training.defaults import KL
 from gamutrl.training.optimizer import AdamW
+
+VISUALIZE = (
+    WithPrefix('You are asked to generate an image based on this prompt: "'),
+    WithSuffix(
+        '"\nProvide a brief, precise visualization of all elements in the prompt. Your description should: include every '
+        "object, state attributes and relations, use at most 50 words, hold only what is stated, explain nothing."
+    ),
+)
+
+
+def as_asked(prompt: Prompt, seed: int) -> Prompt:
+    """The authors' fields (`nouns`, `spatial_info`, `numeracy_info`) as GenEval's columns."""
+    row = prompt.columns
+    asked: dict[str, Any] = {"objects": row.get("nouns")}
+    if spatial := row.get("spatial_info"):
+        asked = {"objects": [spatial["obj1"], spatial["obj2"]], "relation": spatial["locality"]}
+    elif numbers := row.get("numeracy_info"):
+        asked = {"objects": [one["obj_name"] for one in numbers], "counts": [one["num"] for one in numbers]}
+    return replace(prompt, columns={**row, **asked})
+
+
+@dataclass(frozen=True)
+class Questions:
+    """The mean probability of "yes" over a row's `attr_nouns` (or `nouns`), each asked about the picture; 0 where a
+    relation or a count is asked for, 1 where there is nothing to ask."""
+
+    asking: YesProbability = YesProbability("{asked}?")
+
+    def __call__(self, batch: Batch, context: Context) -> Tensor:
+        owner: list[int] = []
+        questions: list[Rollout] = []
+        value_R = torch.ones(len(batch.rollouts))
+        for r, rollout in enumerate(batch.rollouts):
+            row = rollout.prompt.columns
+            if row.get("spatial_info") or row.get("numeracy_info"):
+                value_R[r] = 0.0
+                continue
+            for noun in row.get("attr_nouns") or row.get("nouns") or ():
+                asked = replace(rollout.prompt, columns={**row, "asked": noun})
+                questions.append(Rollout(asked, [], output=rollout.output))
+                owner.append(r)
+        if questions:
+            together = Batch.of([one.prompt for one in questions], questions, range(len(questions)))
+            yes = self.asking(together, context)
+            count = torch.bincount(torch.tensor(owner), minlength=len(value_R))
+            mean = torch.zeros(len(value_R)).index_add(0, torch.tensor(owner), yes) / count.clamp(min=1)
+            value_R = torch.where(count > 0, mean, value_R)
+        return value_R
 
 
 @dataclass(frozen=True)
@@ -96,10 +147,10 @@ TINY = tiny(
 
 PAPER = paper(
     JANUS_PRO,
-    "CaraJ7/T2I-R1",
+    Changed(Changed(Changed(FileRows("CaraJ7/T2I-R1", PROMPTS), as_asked), VISUALIZE[0]), VISUALIZE[1]),
     (
         Reward("hps", hps_score()),
-        Reward("attributes", YesProbability("{attributes}?", model="judge")),
+        Reward("attributes", Questions()),
         Reward("detector", Found(OpenDetector("IDEA-Research/grounding-dino-tiny", clip=""))),
         Reward("judge", YesProbability("Does this image accurately represent the prompt: {prompt}? Answer yes or no.")),
     ),
@@ -133,6 +184,6 @@ RECIPE = Recipe(
         "tiny.sampling": "a guidance of 2, as strong as this small model bears",
         "paper.judge": "one released LLaVA-OneVision answers both kinds of question; the authors tuned their own",
         "paper.detector": "Grounding DINO as transformers has it, with its names in place of token spans",
-        "paper.data": "prompts in the authors' JSON lines; spatial and counting fields are read as GenEval's columns",
+        "paper.data": "the authors' JSON lines; their spatial and counting fields are read as GenEval's columns",
     },
 )

@@ -33,13 +33,14 @@ RIGHT = Reward("right", Shown())
 ONE = Sampling(max_tokens=40)
 """One sample at temperature 1: what training samples, and what is measured."""
 
+PROMPTS = Columns(prompt="prompt", image="none")
 JANUS_PRO = ImageTokenModel("deepseek-community/Janus-Pro-7B", gradient_checkpointing=True)
 TOKEN_MEAN = ActionWeights("token")
 DESCRIBE, PLAN = "Describe: ", "Plan: "
 """What asks `janus-tiny` for a plan as a text of its own, or for one that runs on into its picture."""
 
 
-def shown_by_world(prompt: Prompt) -> Image.Image:
+def world_picture(prompt: Prompt) -> Image.Image:
     """The world's own picture of a prompt, of the size that `janus-tiny` draws."""
     return pictures.target(prompt, 24)
 
@@ -84,7 +85,7 @@ def paper(
     data: Source | str,
     rewards: tuple[Reward, ...],
     *,
-    columns: Columns = Columns(prompt="prompt", image="none"),
+    columns: Columns = PROMPTS,
     environment: Environment = SingleTurn(),
     sampling: Sampling = ONE,
     metric: Reward | None = None,

@@ -30,10 +30,11 @@ CHECKPOINT_SECONDS = 60
 class Plan:
     """The length of each phase in steps, its batch and its learning rate."""
 
-    code_steps: int = 240
+    code_steps: int = 500
     code_batch: int = 16
     code_rate: float = 4e-3
-    steps: int = 500
+    decoder_steps: int = 150
+    steps: int = 900
     batch: int = 32
     rate: float = 3e-3
     warmup: int = 20
@@ -48,24 +49,51 @@ class Plan:
 def train(
     model: JanusForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, plan: Plan, folder: Path
 ) -> dict[str, Any]:
-    """Both phases, from where a run in this folder stopped; what was measured last, by phase."""
-    vq, parts = model.model.vqmodel, model.model
-    table = _Table(vq)
-    kernels = [parameter for parameter in vq.parameters() if parameter.dim() == 4]
-    others = [parameter for parameter in vq.parameters() if parameter.dim() != 4]
-    codes = Phase("codes", vq, [Muon(kernels), torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.0)])
-    _run(codes, plan, plan.code_steps, plan.code_rate, folder, lambda step: table.loss(step, plan))
-    vq.requires_grad_(False)
+    """All phases, from where a run in this folder stopped; what was measured last, by phase."""
+    done = [learn_codes(model, plan, folder), sharpen(model, plan, folder), learn_both(model, tokenizer, plan, folder)]
+    return {phase.name: {"steps": phase.step, "seconds": phase.seconds, **phase.measured} for phase in done}
+
+
+def learn_codes(model: JanusForConditionalGeneration, plan: Plan, folder: Path) -> Phase:
+    """The first phase: encoder, table and decoder."""
+    table = _Table(model.model.vqmodel)
+    phase = _convolutions("codes", model.model.vqmodel)
+    return _run(phase, plan, plan.code_steps, plan.code_rate, folder, lambda step: table.loss(step, plan))
+
+
+def sharpen(model: JanusForConditionalGeneration, plan: Plan, folder: Path) -> Phase:
+    """The second phase: the decoder alone, so that the codes stay what they are. It may run beside the third."""
+    vq = model.model.vqmodel
+    phase = _convolutions("decoder", nn.ModuleDict({"first": vq.post_quant_conv, "rest": vq.decoder}))
+
+    def loss(step: int) -> tuple[Tensor, dict[str, float]]:
+        pixels = lessons.canvases(plan.seed * 1_000_003 + 500_000 + step, plan.code_batch)
+        error = _error(vq.decode(encode(model, pixels)), pixels)
+        return error, {"error": error.item()}
+
+    return _run(phase, plan, plan.decoder_steps, plan.code_rate, folder, loss)
+
+
+def learn_both(
+    model: JanusForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, plan: Plan, folder: Path
+) -> Phase:
+    """The third phase: words and codes."""
+    parts = model.model
+    parts.vqmodel.requires_grad_(False)
     names = ("language_model", "generation_embeddings", "generation_aligner", "generation_head", "vision_model")
-    modules = nn.ModuleDict({name: getattr(parts, name) for name in (*names, "aligner")})
-    both = Phase.start("both", modules)
+    phase = Phase.start("both", nn.ModuleDict({name: getattr(parts, name) for name in (*names, "aligner")}))
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
         found = lessons.lessons(plan.seed * 1_000_003 + step, plan.batch)
         return joint_loss(model, lessons.batch(found, tokenizer))
 
-    _run(both, plan, plan.steps, plan.rate, folder, loss)
-    return {phase.name: {"steps": phase.step, "seconds": phase.seconds, **phase.measured} for phase in (codes, both)}
+    return _run(phase, plan, plan.steps, plan.rate, folder, loss)
+
+
+def _convolutions(name: str, modules: nn.Module) -> Phase:
+    kernels = [parameter for parameter in modules.parameters() if parameter.dim() == 4]
+    others = [parameter for parameter in modules.parameters() if parameter.dim() != 4]
+    return Phase(name, modules, [Muon(kernels), torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.0)])
 
 
 def joint_loss(model: JanusForConditionalGeneration, batch: lessons.Batch) -> tuple[Tensor, dict[str, float]]:
@@ -127,9 +155,7 @@ class _Table:
             if step < 0.9 * plan.code_steps:
                 self._follow(rows.detach(), nearest, step)
         drawn = self.vq.decoder(self.vq.post_quant_conv(code))
-        # Most of a picture is ground: what lies on it counts more.
-        weight = 1 + 4 * ((pixels - pixels[:, :, :1, :1]).abs().amax(1, keepdim=True) > 0.1)
-        error = ((drawn - pixels).abs() * weight).mean()
+        error = _error(drawn, pixels)
         used = float((self.count > 0.05).float().mean())
         return error + 0.25 * pull, {"error": error.item(), "pull": pull.item(), "used": used}
 
@@ -145,6 +171,12 @@ class _Table:
             generator = torch.Generator().manual_seed(step)
             self.weight[unused] = rows[torch.randint(len(rows), (len(unused),), generator=generator)]
             self.count[unused] = 1.0
+
+
+def _error(drawn: Tensor, pixels: Tensor) -> Tensor:
+    """The mean absolute difference; most of a picture is ground, so what lies on it counts more."""
+    weight = 1 + 4 * ((pixels - pixels[:, :, :1, :1]).abs().amax(1, keepdim=True) > 0.1)
+    return ((drawn - pixels).abs() * weight).mean()
 
 
 def clusters(row_ND: Tensor, rounds: int = 12) -> Tensor:
@@ -171,7 +203,7 @@ def _run(
     peak: float,
     folder: Path,
     loss: Callable[[int], tuple[Tensor, dict[str, float]]],
-) -> None:
+) -> Phase:
     """The phase's steps that are left; a checkpoint every minute and at the end."""
     phase.resume(folder)
     began = last = time.monotonic()
@@ -186,3 +218,4 @@ def _run(
             last = time.monotonic()
             told = " ".join(f"{name} {number:.3f}" for name, number in phase.measured.items())
             print(f"{phase.name} {phase.step}/{steps} {phase.seconds:.0f} s {told}", flush=True)
+    return phase

@@ -7,7 +7,7 @@ sampling recorded is what scoring finds.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -100,7 +100,8 @@ class ImageTokenPolicy(TextPolicy):
             raise ValueError(f"A {type(self.model).__name__} can't draw here: {self.backbone.reason or 'see above'}.")
         opening = self.codes.opening if first_of(environment) == "image" else ""
         prefill = sampling.prefill + opening
-        kept = [(prompt, segment) for prompt in prompts if (segment := self._opened(prompt, prefill)) is not None]
+        opened = replace(sampling, prefill=prefill)
+        kept = [(prompt, segment) for prompt in prompts if (segment := self._segment(prompt, opened)) is not None]
         prompts, begun = [prompt for prompt, _ in kept], [segment for _, segment in kept]
         rollouts: list[Rollout] = []
         if prompts:
@@ -145,9 +146,6 @@ class ImageTokenPolicy(TextPolicy):
         temperature = sampling.trained_temperature
         zero = torch.zeros(len(tokens_T))
         return Turn(text, raw, tokens_T, zero, char_of, temperature, info=info, prefill=prefill, exact=False)
-
-    def _opened(self, prompt: Prompt, prefill: str) -> Any:
-        return self._segment(prompt, Sampling(prefill=prefill))
 
     def _batch(self, prompts: Sequence[Prompt], rollouts: Sequence[Rollout], prompt_R: Sequence[int]) -> Batch:
         """Every turn is a row: words and codes are scored by different heads."""
