@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gamutrl.data.worlds import pictures, render
 from gamutrl.policies.next_scale.tokenizer import Quantizer, Tokenizer
@@ -102,12 +102,10 @@ def train_scales(tokenizer: Tokenizer, one: Tokenizer, shown: Bank, steps: int, 
     kept = {name: value for name, value in one.state_dict().items() if not name.startswith("quantize.")}
     tokenizer.load_state_dict(kept, strict=False)
     feature_B = torch.cat([features(one, shown, part) for part in torch.arange(len(shown.prompts)).split(256)])
-    quantizer = tokenizer.quantize
+    quantizer = tokenizer.quantize.requires_grad_(True)
+    quantizer.quant_resi.pass_on()
+    spread = torch.randperm(len(feature_B))[: tokenizer.config.codes]
     with torch.no_grad():
-        for phi in quantizer.quant_resi.qresi_ls:
-            phi.weight.copy_(nn.init.dirac_(torch.empty_like(phi.weight)))
-            phi.bias.zero_()
-        spread = torch.randperm(len(feature_B))[: tokenizer.config.codes]
         quantizer.embedding.weight.copy_(feature_B[spread, :, 2, 3])
     phase = Phase("tokens-many", quantizer, [torch.optim.AdamW(quantizer.parameters(), betas=(0.9, 0.98))])
     phase.resume(folder)
@@ -124,6 +122,7 @@ def train_scales(tokenizer: Tokenizer, one: Tokenizer, shown: Bank, steps: int, 
         return loss, {"missing": missing.item(), "used": (hits_V > 0.5).float().mean().item()}
 
     drive(phase, loss_of, len(feature_B), steps, 2e-3, folder, seed)
+    quantizer.requires_grad_(False)
     return phase
 
 

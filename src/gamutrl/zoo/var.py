@@ -21,6 +21,7 @@ from gamutrl.core import Batch, Context, Prompt, Sampling
 from gamutrl.data.worlds import pictures
 from gamutrl.environments import SingleTurn
 from gamutrl.policies.next_scale import NextScale, NextScalePolicy, Tokenizer, TokenizerConfig, TransformerConfig
+from gamutrl.policies.words import Words
 from gamutrl.rewards.base import Reward
 from gamutrl.rewards.shown import DigitShown, Shown
 from gamutrl.rewards.table import score
@@ -49,6 +50,7 @@ README = """# {name}
 
 Trained by `gamut zoo build {name}` on pictures of the world `pictures` (30 × 30 pixels; {digits:.0%} of them
 digits, of which {tinted:.0%} in a colour), seed {seed}: {phases}. {parameters:.2f} million parameters.
+{remarks}
 
 Measured on {rows} held-out prompts a task, single samples at guidance {guidance:g}: how probable a reader of digits
 holds the right one, or the share of pictures that show exactly what was asked.
@@ -102,8 +104,10 @@ def tokenizer(shown: tokens.Bank, plan: Any, work: Path) -> tuple[Phase, Tokeniz
 def train(model: NextScale, shown: tokens.Bank, plan: Plan, work: Path) -> Phase:
     """Train the transformer in place, from where a run in this folder stopped."""
     code_BL = tokens.codes(model.tokenizer, shown)
-    word_BS = model.transformer.words.rows(shown.prompts)
-    empty_S = model.transformer.words.rows([""])[0]
+    words = Words(MODEL.words, MODEL.text_length)
+    word_BS, empty_S = words.rows(shown.prompts), words.rows([""])[0]
+    # Scales count by the square root of their tokens: the coarse ones decide what is drawn.
+    share_K = torch.tensor(MANY.scales) / sum(MANY.scales)
     phase = Phase.start("var", model.transformer)
     phase.resume(work)
 
@@ -114,10 +118,8 @@ def train(model: NextScale, shown: tokens.Bank, plan: Plan, work: Path) -> Phase
             seen = model.tokenizer.quantize.inputs(code_NL)
         logits = model.transformer(seen, model.transformer.texts(word_NS))
         loss_NL = F.cross_entropy(logits.flatten(0, 1), code_NL.flatten(), reduction="none").view(code_NL.shape)
-        by_scale = [part.mean() for part in model.tokenizer.quantize.split(loss_NL)]
-        told = {f"scale{k}": float(value.detach()) for k, value in enumerate(by_scale)}
-        # Scales count by the square root of their tokens: the coarse ones decide what is drawn.
-        return sum(side * value for side, value in zip(MANY.scales, by_scale)) / sum(MANY.scales), told
+        loss_K = torch.stack([part.mean() for part in model.tokenizer.quantize.split(loss_NL)])
+        return (share_K * loss_K).sum(), {f"scale{k}": value for k, value in enumerate(loss_K.tolist())}
 
     tokens.drive(phase, loss_of, len(shown.prompts), plan.steps, RATE, work, plan.seed)
     return phase
@@ -147,8 +149,12 @@ def write_card(
     what: str,
     sampling: Sampling,
     rows: int = 100,
+    remarks: str = "",
 ) -> None:
-    """Measure what the folder holds and write `card.json` and `README.md` beside it."""
+    """Measure what the folder holds and write `card.json` and `README.md` beside it.
+
+    remarks: what the plan does not say, where training did not follow it from beginning to end.
+    """
     found = measured(policy, sampling, rows)
     parameters = sum(parameter.numel() for parameter in policy.module.parameters())
     card = {
@@ -158,6 +164,7 @@ def write_card(
         "training": {p.name: p.measured | {"steps": p.step, "seconds": p.seconds} for p in phases},
         "versions": {package: version(package) for package in ("torch", "scikit-learn")},
         "held_out": found,
+        "remarks": remarks,
     }
     (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n", "utf-8")
     readme = README.format(
@@ -168,6 +175,7 @@ def write_card(
         seed=plan["seed"],
         phases=", ".join(f"{phase.step} steps of `{phase.name}`" for phase in phases),
         parameters=parameters / 1e6,
+        remarks=remarks,
         rows=rows,
         guidance=sampling.guidance,
         table="\n".join(f"| {task} | {value:.0%} |" for task, value in found.items()),

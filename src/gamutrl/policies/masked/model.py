@@ -71,7 +71,7 @@ class MaskedTransformer(nn.Module):
         self.sizes = (config.text_length, tokens.tokens, config.text_length - 1)
         self.embed = nn.Embedding(self.mask + 1, config.width)
         self.embed_place = nn.Embedding(sum(self.sizes), config.width)
-        self.layers = nn.ModuleList(TextLayer(config) for _ in range(config.depth))
+        self.layers = nn.ModuleList(TextLayer(config.width, config.heads) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width)
         self.head = nn.Linear(config.width, self.mask)
         for table in (self.embed, self.embed_place):

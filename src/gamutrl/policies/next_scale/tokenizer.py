@@ -153,6 +153,12 @@ class Phis(nn.Module):
         edge = 1 / (3 if count == 4 else 2) / count
         self.places = torch.linspace(edge, 1 - edge, count).tolist()
 
+    @torch.no_grad()
+    def pass_on(self) -> None:
+        """Make them give back what comes in."""
+        for name, parameter in self.qresi_ls.named_parameters():
+            nn.init.dirac_(parameter) if name.endswith("weight") else nn.init.zeros_(parameter)
+
     def forward(self, value: Tensor, share: float) -> Tensor:
         """share: how far along the scales this one is, in [0, 1]."""
         nearest = min(range(len(self.places)), key=lambda i: abs(self.places[i] - share))
@@ -200,17 +206,24 @@ class Middle(nn.Module):
 
 
 class Level(nn.Module):
-    """Residual blocks at one size; at the smallest with attention."""
+    """Residual blocks at one size, at the smallest with attention; then to the next size, if there is one."""
 
-    def __init__(self, before: int, after: int, blocks: int, groups: int, attention: bool) -> None:
+    def __init__(
+        self, before: int, after: int, blocks: int, groups: int, *, attention: bool, **resize: nn.Module
+    ) -> None:
         super().__init__()
         self.block = nn.ModuleList(Residual(after if b else before, after, groups) for b in range(blocks))
         self.attn = nn.ModuleList(Attention(after, groups) for _ in range(blocks if attention else 0))
+        self.resize = tuple(resize)
+        for name, module in resize.items():
+            self.add_module(name, module)
 
     def forward(self, x: Tensor) -> Tensor:
         for b, block in enumerate(self.block):
             x = block(x)
             x = self.attn[b](x) if len(self.attn) else x
+        for name in self.resize:
+            x = getattr(self, name)(x)
         return x
 
 
@@ -240,10 +253,8 @@ class Encoder(nn.Module):
         self.down = nn.ModuleList()
         for i, width in enumerate(widths):
             before = widths[i - 1] if i else config.channels
-            level = Level(before, width, config.blocks, config.groups, attention=i == last)
-            if i != last:
-                level.downsample = Half(width)
-            self.down.append(level)
+            smaller = {"downsample": Half(width)} if i != last else {}
+            self.down.append(Level(before, width, config.blocks, config.groups, attention=i == last, **smaller))
         self.mid = Middle(widths[-1], config.groups)
         self.norm_out = nn.GroupNorm(config.groups, widths[-1], 1e-6)
         self.conv_out = nn.Conv2d(widths[-1], config.latent, 3, padding=1)
@@ -252,7 +263,6 @@ class Encoder(nn.Module):
         x = self.conv_in(x)
         for level in self.down:
             x = level(x)
-            x = level.downsample(x) if hasattr(level, "downsample") else x
         return self.conv_out(F.silu(self.norm_out(self.mid(x))))
 
 
@@ -264,10 +274,9 @@ class Decoder(nn.Module):
         self.mid = Middle(widths[-1], config.groups)
         self.up = nn.ModuleList()
         for i, width in enumerate(widths):
-            level = Level(widths[min(i + 1, last)], width, config.blocks + 1, config.groups, attention=i == last)
-            if i:
-                level.upsample = Double(width)
-            self.up.append(level)
+            before = widths[min(i + 1, last)]
+            larger = {"upsample": Double(width)} if i else {}
+            self.up.append(Level(before, width, config.blocks + 1, config.groups, attention=i == last, **larger))
         self.norm_out = nn.GroupNorm(config.groups, widths[0], 1e-6)
         self.conv_out = nn.Conv2d(widths[0], 3 * config.patch**2, 3, padding=1)
 
@@ -275,5 +284,4 @@ class Decoder(nn.Module):
         x = self.mid(self.conv_in(x))
         for level in reversed(self.up):
             x = level(x)
-            x = level.upsample(x) if hasattr(level, "upsample") else x
         return self.conv_out(F.silu(self.norm_out(x)))

@@ -60,6 +60,9 @@ Cache = list[tuple[Tensor, Tensor]]
 class Transformer(nn.Module):
     """Token maps, a condition → logits of every scale's codes."""
 
+    scale_L: Tensor
+    """Of which scale each token is."""
+
     def __init__(self, config: TransformerConfig, tokens: TokenizerConfig) -> None:
         super().__init__()
         self.config, self.scales = config, tokens.scales
@@ -227,7 +230,7 @@ class TextEncoder(nn.Module):
         super().__init__()
         self.embed = nn.Embedding(len(Words(config.words, config.text_length)), config.width)
         self.embed_place = nn.Embedding(config.text_length, config.width)
-        self.layers = nn.ModuleList(TextLayer(config) for _ in range(config.text_depth))
+        self.layers = nn.ModuleList(TextLayer(config.width, config.heads) for _ in range(config.text_depth))
         self.pooled = nn.Linear(config.width, config.width)
 
     def forward(self, word_NS: Tensor, real_NS: Tensor) -> Tensor:
@@ -238,10 +241,10 @@ class TextEncoder(nn.Module):
 
 
 class TextLayer(nn.Module):
-    def __init__(self, config: TransformerConfig) -> None:
+    def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.norm1, self.norm2 = nn.LayerNorm(config.width), nn.LayerNorm(config.width)
-        self.attn, self.ffn = SelfAttention(config.width, config.heads), FeedForward(config.width)
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attn, self.ffn = SelfAttention(width, heads), FeedForward(width)
 
     def forward(self, x: Tensor, allowed: Tensor) -> Tensor:
         x = x + self.attn(self.norm1(x), allowed, None, 0)
