@@ -18,6 +18,7 @@ from gamutrl.rewards.outputs import pixels
 from gamutrl.rewards.seeing import BLOB, Seen, see_shapes, shapes_in
 from gamutrl.rewards.shown import DigitShown, GenEval, LayoutOverlap, Shown, facts_shown, in_cell
 from gamutrl.rewards.table import RewardError, score
+from gamutrl.training.samples import pictures_of
 
 
 def batch_of_pictures(rows, outputs):
@@ -201,3 +202,10 @@ class TestDigits:
 def test_pictures_are_read_quickly():
     picture = pictures.target(pictures.rows("train", 1, task="count")[0], 64)
     assert len(see_shapes([picture] * 3)) == 3
+
+
+def test_pixels_with_a_gradient_are_looked_at_like_pictures():
+    rows = pictures.rows("train", 2, task="pair")
+    outputs = [pixels(pictures.target(row, 32)).requires_grad_() for row in rows]
+    assert scored(Shown(), rows, outputs) == [1.0, 1.0]
+    assert len(pictures_of(Rollout(rows[0], [], output=outputs[0]))) == 1

@@ -126,7 +126,7 @@ def _preset_of(args: argparse.Namespace) -> Preset:
         )
     if args.data:
         preset = preset.with_data(*sources_of(args))
-    preset, _ = with_rewards(preset, [], args.metric)
+    preset, _ = with_rewards(preset, [], args.metric, alone=bool(args.data))
     if args.rows:
         preset = dataclasses.replace(preset, evaluation=dataclasses.replace(preset.evaluation, rows=args.rows))
     for path, text in args.overrides:

@@ -139,7 +139,7 @@ def preset_of(args: argparse.Namespace) -> tuple[Preset, dict[str, Any], list[st
     check_data_options(args)
     if args.data:
         preset = preset.with_data(*sources_of(args))
-    preset, allowed = with_rewards(preset, args.reward, args.metric)
+    preset, allowed = with_rewards(preset, args.reward, args.metric, alone=bool(args.data))
     if args.steps is not None:
         if args.steps < 1:
             raise UsageError(f"--steps must be at least 1, not {args.steps}.")
@@ -189,8 +189,14 @@ def _absolute(where: str) -> str:
     return f"{Path(source).resolve()}:{name}" if source.endswith(".py") else where
 
 
-def with_rewards(preset: Preset, named: Sequence[str], metric: str | None) -> tuple[Preset, list[str]]:
-    """The preset with these rewards in its last RL stage, and the modules they come from."""
+def with_rewards(
+    preset: Preset, named: Sequence[str], metric: str | None, *, alone: bool = False
+) -> tuple[Preset, list[str]]:
+    """The preset with these rewards in its last RL stage, and the modules they come from.
+
+    All of them are measured on held-out rows. alone: the recipe's own further measures are left out, since rows of
+    one's own need not have what those look at.
+    """
     from gamutrl.rewards.users import from_user
 
     if not named and metric is None:
@@ -216,7 +222,8 @@ def with_rewards(preset: Preset, named: Sequence[str], metric: str | None) -> tu
     if rewards:
         preset = with_last_rl(preset, rewards=rewards)
     measured = find(metric) if metric else rewards[0]
-    others = tuple(other for other in preset.evaluation.others if other.name != measured.name)
+    known = {reward.name: reward for reward in (*rewards, *(() if alone else preset.evaluation.others))}
+    others = tuple(reward for name, reward in known.items() if name != measured.name)
     evaluation = dataclasses.replace(preset.evaluation, metric=measured, others=others)
     return dataclasses.replace(preset, evaluation=evaluation), sorted(set(modules))
 

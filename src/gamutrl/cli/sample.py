@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from gamutrl.core import Prompt
+    from gamutrl.training.preset import Preset
 
 EXAMPLES = """\
 examples:
@@ -104,8 +105,9 @@ def _session(args: argparse.Namespace) -> tuple[Session, list[Prompt]]:
     from gamutrl.training.config import override
     from gamutrl.training.run import read_config
 
-    folder, own = Path(args.target), []
-    preset = None
+    folder = Path(args.target)
+    own: list[Prompt] = []
+    preset: Preset | None = None
     if is_run(folder):
         preset, _ = read_config(folder, args.allow)
         if not args.before:

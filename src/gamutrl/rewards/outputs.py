@@ -16,9 +16,7 @@ def picture_of(rollout: Rollout) -> Image.Image | None:
     Raises TypeError for a rollout of text, whose policy makes no pictures.
     """
     output = _still(rollout)
-    if isinstance(output, Tensor):
-        return Image.fromarray((output.detach() * 255).round().clamp(0, 255).byte().movedim(0, -1).cpu().numpy())
-    return output
+    return drawn(output) if isinstance(output, Tensor) else output
 
 
 def pixels_of(rollout: Rollout) -> Tensor | None:
@@ -30,6 +28,11 @@ def pixels_of(rollout: Rollout) -> Tensor | None:
 def pixels(picture: Image.Image) -> Tensor:
     """A picture as `[3, H, W]` in [0, 1]."""
     return torch.from_numpy(np.array(picture.convert("RGB"))).movedim(-1, 0).float() / 255
+
+
+def drawn(pixel_CHW: Tensor) -> Image.Image:
+    """Pixels `[3, H, W]` in [0, 1] as a picture."""
+    return Image.fromarray((pixel_CHW.detach() * 255).round().clamp(0, 255).byte().movedim(0, -1).cpu().numpy())
 
 
 def asked_text(prompt: Prompt) -> str:

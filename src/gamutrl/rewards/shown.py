@@ -131,8 +131,8 @@ class LayoutOverlap:
         value_R = []
         for columns, seen in zip(columns_R, seen_R):
             labels = columns.get("labels") or ()
-            true = [Detection(list(box), str(label)) for box, label in zip(columns.get("boxes") or (), labels)]
-            found = [Detection(list(thing.box), _label(thing, labels)) for thing in seen or ()]
+            true = [Detection(box, str(label)) for box, label in zip(columns.get("boxes") or (), labels)]
+            found = [Detection(thing.box, _label(thing, labels)) for thing in seen or ()]
             value_R.append(named_boxes_score(found, true, overlap=box_iou) if true else torch.nan)
         return torch.tensor(value_R)
 

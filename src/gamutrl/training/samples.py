@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from torch import Tensor
 
 from gamutrl.core import Batch, Part, Prompt, Rollout
+from gamutrl.rewards.outputs import drawn
 
 
 def describe_prompt(prompt: Prompt, folder: Path) -> dict[str, Any]:
@@ -68,7 +70,8 @@ def pictures_of(rollout: Rollout) -> list[Image.Image]:
     if hasattr(output, "picture"):
         return [output.picture(rollout.prompt)]
     items = output if isinstance(output, list | tuple) else [output]
-    return [item for item in items if isinstance(item, Image.Image)]
+    pixels = [drawn(item) if isinstance(item, Tensor) and item.dim() == 3 else item for item in items]
+    return [item for item in pixels if isinstance(item, Image.Image)]
 
 
 def describe_group(batch: Batch, groups: int, folder: Path) -> list[dict[str, Any]]:

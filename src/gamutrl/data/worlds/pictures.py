@@ -1,8 +1,8 @@
 """Prompts for pictures of coloured shapes and handwritten digits, what each asks for in columns, and target pictures.
 
 Columns of a row: `objects`, `counts`, `colors`, `relation` (of the first object to the second) and `cells`, as GenEval
-states them; `facts`, the things of one picture that fits, with boxes as fractions of the canvas; `question`, about any such
-picture, and `question_answer`. Knobs of all tasks: `grid` (things lie in grid × grid cells) and `unseen` (test
+states them; `facts`, the things of one picture that fits, with boxes as fractions of the canvas; `question`, about any
+such picture, and `question_answer`. Knobs of all tasks: `grid` (things lie in grid × grid cells) and `unseen` (test
 rows about kinds that training never names).
 """
 
@@ -329,7 +329,7 @@ def _row(wish: Wish, grid: int, task: str, row_id: str) -> Prompt:
     rng = random.Random(f"{row_id}/facts")
     things = _place(rng, wish, grid)
     question, answer = _question(rng, wish)
-    columns = {
+    columns: dict[str, Any] = {
         "world": "pictures",
         "task": task,
         "grid": grid,
@@ -347,7 +347,7 @@ def _row(wish: Wish, grid: int, task: str, row_id: str) -> Prompt:
 def _digit_row(rng: random.Random, split: Split, row_id: str) -> Prompt:
     thing = _digit(rng, rng.randrange(10), split)
     digit = str(thing["digit"])
-    columns = {"objects": [digit], "counts": [1], "colors": [None], "relation": None, "cells": None}
+    columns: dict[str, Any] = {"objects": [digit], "counts": [1], "colors": [None], "relation": None, "cells": None}
     return Prompt.ask(
         f"the digit {digit}",
         id=row_id,
