@@ -18,18 +18,14 @@ from typing import Literal
 from torch import Tensor
 
 from gamutrl.core import Batch, Context
-from gamutrl.data.rows import FileRows
 from gamutrl.functional.denoising import matching_logp
 from gamutrl.functional.divergences import mean_square
 from gamutrl.functional.objectives import clipped_surrogate
 from gamutrl.functional.ratios import log_ratio
 from gamutrl.policies.flow import FlowSampling
-from gamutrl.policies.models import FlowModel, Lora
-from gamutrl.recipes.flow_plain import paper, tiny
+from gamutrl.recipes.flow_plain import PICK_A_PIC, PICKSCORE, SD3, paper, tiny
 from gamutrl.recipes.plain import with_stage
 from gamutrl.recipes.recipe import Claim, Recipe
-from gamutrl.rewards.base import Reward
-from gamutrl.rewards.models.embedding import pick_score
 from gamutrl.training.defaults import ActionWeights, GroupAdvantage, Reference
 from gamutrl.training.forward import Ends, Lagging, Noised, OfSampler, clean_of, predictions
 from gamutrl.training.optimizer import AdamW
@@ -83,14 +79,19 @@ FORWARD = {
 TINY = tiny(
     sampling=FlowSampling(steps=14, eta=0.0),
     measured_by=FlowSampling(steps=14, eta=0.0),
-    **{**FORWARD, "objective": AdvantageWeighted(pull=0.2), "optimizer": AdamW(lr=1e-4, weight_decay=1e-4)},
+    **{
+        **FORWARD,
+        "steps": 40,
+        "prompts_per_step": 16,
+        "objective": AdvantageWeighted(pull=0.2),
+        "optimizer": AdamW(lr=1e-4, weight_decay=1e-4),
+    },
 )
 
-PICK = Reward("pick_score", pick_score(), weight=1 / 26)
 PAPER = paper(
-    FlowModel("stabilityai/stable-diffusion-3.5-medium", lora=Lora(32, 64.0)),
-    FileRows("pickscore.txt"),
-    (PICK,),
+    SD3,
+    PICK_A_PIC,
+    (PICKSCORE,),
     sampling=FlowSampling(steps=14, eta=0.0),
     measured_by=FlowSampling(steps=40, eta=0.0),
     **{
@@ -129,6 +130,5 @@ RECIPE = Recipe(
         "tiny.stages.rl.objective.pull": "0.2: all weights are trained, not an adapter; samples would leave the data",
         "paper.sampling": "Euler steps; the released settings sample with SA-Solver, without noise for PickScore",
         "paper.prompts_per_step": "48 groups: the released number depends on how many GPUs there are",
-        "paper.data": "pickscore.txt: Flow-GRPO's prompts, a line each",
     },
 )

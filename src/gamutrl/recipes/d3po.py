@@ -12,10 +12,11 @@ several pictures a prompt, every two of them are a pair, as with human scores th
 from __future__ import annotations
 
 from gamutrl.core import Batch, Context
-from gamutrl.data.rows import FileRows
+from gamutrl.data.sources import Texts
 from gamutrl.policies.flow import FlowSampling
 from gamutrl.policies.models import FlowModel, Lora
-from gamutrl.recipes.flow_plain import paper, tiny
+from gamutrl.recipes.ddpo import ANIMALS
+from gamutrl.recipes.flow_plain import FEW, paper, tiny
 from gamutrl.recipes.recipe import Claim, Recipe
 from gamutrl.rewards.base import Reward
 from gamutrl.rewards.models.embedding import AestheticScore
@@ -42,7 +43,7 @@ STEPWISE = {
 }
 
 TINY = tiny(
-    sampling=FlowSampling(steps=10, eta=0.7, noise="shared", trained=(0, 1, 2, 3)),
+    sampling=FlowSampling(steps=10, eta=0.7, noise="shared", trained=FEW),
     **{
         **STEPWISE,
         "objective": PairLoss(beta=0.1, gain=Gain("action", clip=0.5)),
@@ -54,7 +55,7 @@ TINY = tiny(
 AESTHETIC = Reward("aesthetic", AestheticScore())
 PAPER = paper(
     FlowModel("stable-diffusion-v1-5/stable-diffusion-v1-5", lora=Lora(4, 4.0)),
-    FileRows("animals.txt"),
+    Texts(tuple(ANIMALS.split())),
     (AESTHETIC,),
     sampling=FlowSampling(steps=20, eta=1.0, guidance=5.0, noise="shared", detach_negative=False),
     measured_by=FlowSampling(steps=20, eta=1.0, guidance=5.0),
@@ -86,7 +87,6 @@ RECIPE = Recipe(
         "tiny.stages.rl.sampling.trained": "the first steps, where the world's pictures decide what is worth most",
         "tiny.model": "the flow, by an SDE: the last steps of the world's small diffusion have next to no noise",
         "tiny.stages.rl.objective.gain.clip": "0.5: a mean over 64 numbers spreads further than one over 16,384",
-        "paper.data": "animals.txt: the 45 animals of DDPO, a line each",
         "paper.minibatches": "an update a pair, whose 20 steps are accumulated, as released",
     },
 )

@@ -18,16 +18,12 @@ from typing import Literal
 from torch import Tensor
 
 from gamutrl.core import Batch, Context
-from gamutrl.data.rows import FileRows
 from gamutrl.functional.denoising import negative_aware, optimality
 from gamutrl.functional.divergences import mean_square
 from gamutrl.policies.flow import FlowSampling
-from gamutrl.policies.models import FlowModel, Lora
-from gamutrl.recipes.flow_plain import paper, tiny
+from gamutrl.recipes.flow_plain import PICK_A_PIC, PICKSCORE, SD3, paper, tiny
 from gamutrl.recipes.plain import with_stage
 from gamutrl.recipes.recipe import Claim, Recipe
-from gamutrl.rewards.base import Reward
-from gamutrl.rewards.models.embedding import pick_score
 from gamutrl.training.defaults import ActionWeights, GroupAdvantage, Reference
 from gamutrl.training.forward import Ends, Lagging, Noised, OfSampler, clean_of, predictions
 from gamutrl.training.optimizer import AdamW
@@ -79,14 +75,19 @@ FORWARD = {
 
 TINY = tiny(
     sampling=FlowSampling(steps=10, eta=0.0, solver="dpm"),
-    **{**FORWARD, "objective": NegativeAware(pull=0.3), "optimizer": AdamW(lr=3e-4, weight_decay=1e-4)},
+    **{
+        **FORWARD,
+        "steps": 40,
+        "prompts_per_step": 16,
+        "objective": NegativeAware(pull=0.3),
+        "optimizer": AdamW(lr=3e-4, weight_decay=1e-4),
+    },
 )
 
-PICK = Reward("pick_score", pick_score(), weight=1 / 26)
 PAPER = paper(
-    FlowModel("stabilityai/stable-diffusion-3.5-medium", lora=Lora(32, 64.0)),
-    FileRows("pickscore.txt"),
-    (PICK,),
+    SD3,
+    PICK_A_PIC,
+    (PICKSCORE,),
     sampling=FlowSampling(steps=10, eta=0.0, solver="dpm"),
     measured_by=FlowSampling(steps=40, eta=0.0),
     **{
@@ -121,6 +122,5 @@ RECIPE = Recipe(
     assumptions={
         "tiny.stages.rl.objective.pull": "0.3: all weights are trained, not an adapter; samples would leave the data",
         "paper.evaluation": "the trained weights; the released code measures a moving average of them",
-        "paper.data": "pickscore.txt: Flow-GRPO's prompts, a line each",
     },
 )

@@ -20,14 +20,14 @@ import torch
 from torch import Tensor, nn
 
 from gamutrl.core import Batch, Context
-from gamutrl.data.rows import FileRows
+from gamutrl.data.sources import Texts
 from gamutrl.functional.objectives import clamped_surrogate
 from gamutrl.functional.ratios import log_ratio
 from gamutrl.policies.flow import FlowSampling
 from gamutrl.policies.flow.policy import prediction
 from gamutrl.policies.models import FlowModel, Lora
 from gamutrl.policies.scorer import WORDS, words_of
-from gamutrl.recipes.flow_plain import paper, tiny
+from gamutrl.recipes.flow_plain import FEW, paper, tiny
 from gamutrl.recipes.recipe import Claim, Recipe
 from gamutrl.rewards.base import Reward
 from gamutrl.rewards.models.image_reward import ImageReward
@@ -163,7 +163,7 @@ ONLINE = {
 }
 
 TINY = tiny(
-    sampling=FlowSampling(steps=10, eta=0.7, trained=(0, 1, 2, 3)),
+    sampling=FlowSampling(steps=10, eta=0.7, trained=FEW),
     **{
         **ONLINE,
         "advantage": OverValue(lr=1e-2, width=64),
@@ -176,7 +176,7 @@ TINY = tiny(
 LIKED = Reward("image_reward", ImageReward())
 PAPER = paper(
     FlowModel("stable-diffusion-v1-5/stable-diffusion-v1-5", lora=Lora(4, 4.0)),
-    FileRows("prompts.txt"),
+    Texts(("A green colored rabbit.",)),
     (LIKED,),
     sampling=FlowSampling(steps=50, eta=1.0, guidance=7.5, detach_negative=False),
     measured_by=FlowSampling(steps=50, eta=1.0, guidance=7.5),
@@ -208,6 +208,6 @@ RECIPE = Recipe(
         "tiny.model": "the flow, by an SDE: the last steps of the world's small diffusion have next to no noise",
         "tiny.stages.rl.minibatches": "1: over 64 numbers a ratio leaves the clamp with the first update",
         "value": "it reads the prompt's words; the released one reads CLIP's embedding of the prompt",
-        "paper.data": "prompts.txt: the prompts to be learned, a line each ('A green colored rabbit.')",
+        "paper.data": "the single prompt that the released script defaults to",
     },
 )

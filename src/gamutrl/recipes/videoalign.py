@@ -19,19 +19,16 @@ from typing import Any
 import torch
 
 from gamutrl.core import Batch, Context, Prompt
-from gamutrl.data.rows import FileRows
 from gamutrl.data.sources import WorldRows
 from gamutrl.data.worlds import blobs
 from gamutrl.functional.selection import best_and_worst
 from gamutrl.policies.flow import FlowSampling
-from gamutrl.policies.models import FlowModel, Lora
 from gamutrl.policies.scorer import ScorerModel
 from gamutrl.recipes.denoising_plain import PROMPTS, on_blobs, spoiled
-from gamutrl.recipes.flow_plain import paper
+from gamutrl.recipes.flow_plain import PICK_A_PIC, PICKSCORE, SD3, paper
 from gamutrl.recipes.plain import with_stage
 from gamutrl.recipes.recipe import Claim, Recipe
 from gamutrl.rewards.base import Reward
-from gamutrl.rewards.models.embedding import pick_score
 from gamutrl.training.defaults import ActionWeights, Reference
 from gamutrl.training.forward import Ends, LogitNormal, Matching, Noised
 from gamutrl.training.optimizer import AdamW
@@ -101,11 +98,10 @@ TINY = on_blobs(
     models=(("reward", ScorerModel(size=64, heads=len(blobs.QUALITIES), width=128)),),
 )
 
-PICK = Reward("pick_score", pick_score())
 PICTURES = paper(
-    FlowModel("stabilityai/stable-diffusion-3.5-medium", lora=Lora(32, 64.0)),
-    FileRows("pickscore.txt"),
-    (PICK,),
+    SD3,
+    PICK_A_PIC,
+    (PICKSCORE,),
     sampling=FlowSampling(steps=40, eta=0.0, guidance=4.5),
     measured_by=FlowSampling(steps=40, eta=0.0, guidance=4.5),
     **{
@@ -147,6 +143,5 @@ RECIPE = Recipe(
         "tiny": "pictures of the world stand for clips; its three qualities for visual quality, motion and alignment",
         "tiny.stages.rl.prepare.levels": "two levels a pair, to use what was drawn",
         "paper.rewards": "PickScore, as in the released Flow-DPO; the authors' reward model reads clips",
-        "paper.data": "pickscore.txt: Flow-GRPO's prompts, a line each",
     },
 )
