@@ -42,8 +42,8 @@ from gamutrl.training.optimizer import AdamW
 VISUALIZE = (
     WithPrefix('You are asked to generate an image based on this prompt: "'),
     WithSuffix(
-        '"\nProvide a brief, precise visualization of all elements in the prompt. Include every object, state attributes '
-        "and relations, use at most 50 words, hold only what is stated, explain nothing."
+        '"\nProvide a brief, precise visualization of all elements in the prompt. Include every object, attribute and '
+        "relation, use at most 50 words, state only what is stated, explain nothing."
     ),
 )
 
