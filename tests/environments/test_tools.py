@@ -140,7 +140,7 @@ class TestCharts:
         name = self.row.columns["facts"]["names"][0]
         told = episode.step(self.act("point", param=f"the top of {name}"))
         x, y = (side * 100 / 72 for side in chart_world.top_of(self.row.columns["facts"], name))
-        assert told.parts[0].value == (
+        assert "".join(part.value for part in told.parts) == (
             f'OBSERVATION: point model outputs: x="{x:.1f}" y="{y:.1f}"\n'
             "Please summarize the model outputs and answer my first question."
         )

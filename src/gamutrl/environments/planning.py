@@ -75,8 +75,8 @@ def _in_picture(maze: mazes.Maze, at: Cell, output: Image.Image | np.ndarray) ->
         for picture in (before, after)
     ]
     if maze["kind"] == "walls":
-        leaving = list(at) == maze["start"]
-        return frames.agent_cell_by_threshold(two[0], two[1], at, target, leaving=leaving)
+        # In these pictures no mark hides the agent at the start, so leaving it is like leaving any cell.
+        return frames.agent_cell_by_threshold(two[0], two[1], at, target, leaving=False)
     return frames.agent_cell(two[0], two[1], at, target)
 
 

@@ -100,7 +100,7 @@ def drawn_items(text: str) -> Wish:
     """
     if "<answer>" in text and "</answer>" in text:
         return Wish("answer")
-    drawing = drawings.drawing_in(text)
+    drawing = drawings.drawing_in(text[: calls.MAX_CHARACTERS])
     items = [*drawing.boxes, *drawing.arrows]
     if not items:
         return Wish("unreadable", fault="there is nothing to draw")

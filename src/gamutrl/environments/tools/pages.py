@@ -2,7 +2,7 @@
 
 An index is exact inner product, in FAISS where it is installed and in numpy where it is not; `graph=True` is hnswlib's
 approximate graph, for collections of millions. Any embedder will do that gives rows of numbers: `Words` (hashed words,
-no weights), `FromModel` (any image-text model of transformers), `Matched` (a linear map fitted to a few hundred pages).
+no weights), `FromModel` (any image-text model of transformers), `Matched` (a regression fitted to a few hundred pages).
 """
 
 from __future__ import annotations
@@ -71,34 +71,33 @@ class Words:
 
 @dataclass(frozen=True)
 class Matched:
-    """Pages by their pictures alone, in the space of `Words`: a ridge regression from small pixels to words.
+    """Pages by their pictures alone, in the space of `Words`: a kernel ridge regression from small pixels to words.
 
-    Fitted to pages whose words are known (`fit`); it then reads pages that it has not seen, about as well as they look
-    like those. side: pixels a side that a page is shrunk to. ridge: how strongly small weights are preferred.
+    Fitted to pages whose words are known; it then reads pages that it has not seen, about as well as they look like
+    those. side: pixels a side that a page is shrunk to. ridge: how strongly small weights are preferred.
     """
 
     examples: Callable[[], Sequence[Page]]
     space: Words = Words(512, 0.0)
     side: int = 24
-    ridge: float = 1.0
+    ridge: float = 0.01
 
     @cached_property
-    def fit(self) -> tuple[Vectors, Vectors]:
-        """The map from features to words, and the features' means."""
+    def _fitted(self) -> tuple[Vectors, Vectors, float]:
+        """The examples' features, the weight of each, and the kernel's width."""
         pages = self.examples()
         features, words = self._features(pages), self.space.pages(pages)
-        mean = features.mean(0)
-        centred = features - mean
-        # As many examples as there are equations to solve: pages are fewer than pixels.
-        gram = centred @ centred.T + self.ridge * np.eye(len(pages), dtype=np.float32)
-        return centred.T @ np.linalg.solve(gram, words - words.mean(0)).astype(np.float32), mean
+        apart = _apart(features, features)
+        width = float(apart.mean())
+        gram = np.exp(-apart / width) + self.ridge * np.eye(len(pages))
+        return features, np.linalg.solve(gram, words - words.mean(0)).astype(np.float32), width
 
     def texts(self, texts: Sequence[str]) -> Vectors:
         return self.space.texts(texts)
 
     def pages(self, pages: Sequence[Page]) -> Vectors:
-        weights, mean = self.fit
-        return unit((self._features(pages) - mean) @ weights)
+        examples, weights, width = self._fitted
+        return unit(np.exp(-_apart(self._features(pages), examples) / width) @ weights)
 
     def _features(self, pages: Sequence[Page]) -> Vectors:
         small = [page.draw().convert("RGB").resize((self.side, self.side), Image.Resampling.BOX) for page in pages]
@@ -233,6 +232,12 @@ class Search:
 @lru_cache(maxsize=256)
 def _drawn(page: Page) -> Image.Image:
     return page.draw()
+
+
+def _apart(one: Vectors, other: Vectors) -> NDArray[np.float64]:
+    """The squared distance of each row to each."""
+    squares = (one.astype(np.float64) ** 2).sum(1)[:, None] + (other.astype(np.float64) ** 2).sum(1)
+    return np.maximum(squares - 2 * one.astype(np.float64) @ other.T, 0.0)
 
 
 def unit(vectors: Vectors) -> Vectors:
