@@ -37,7 +37,7 @@ def test_late_means_the_last_quarter_of_the_path():
 
 def test_the_reward_model_is_trained_before_and_not_by_what_follows(tmp_path):
     model = tmp_path / "start"
-    untrained("epsilon").save(model)
+    untrained().save(model)
     rm, scale, direct = RECIPE.tiny.stages
     rm, scale = replace(rm, steps=2, rows_per_step=4), replace(scale, rows=8)
     stages = (rm, scale, replace(direct, steps=2, prompts_per_step=2))
