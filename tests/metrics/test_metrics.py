@@ -63,6 +63,9 @@ def test_tools_and_ends():
     assert behaviour.tool_rate(rollouts) == pytest.approx(1 / 3)
     assert behaviour.tool_rate(rollouts, "draw") == 0
     assert behaviour.end_rates(rollouts) == {"eos": 2 / 3, "length": 1 / 3}
+    assert behaviour.stop_rates(rollouts) == {"eos": 2 / 3, "length": 1 / 3}
+    rollouts[0].info["stop"] = "tokens"
+    assert behaviour.stop_rates(rollouts)["tokens"] == 1 / 3
     assert behaviour.mean_where(rollouts, lambda r: r.length, [True, False, True]) == 2
 
 

@@ -37,6 +37,17 @@ def end_rates(rollouts: Sequence[Rollout]) -> dict[Hashable, float]:
     return distribution([rollout.end for rollout in rollouts])
 
 
+def stop_rates(rollouts: Sequence[Rollout]) -> dict[Hashable, float]:
+    """The share of each reason to stop: the budget that was spent (turns, calls, pictures, seconds, tokens), what an
+    environment ended it for ("goal", "failed", …), else how it ended."""
+    return distribution([_stop(rollout) for rollout in rollouts])
+
+
+def _stop(rollout: Rollout) -> str:
+    last = rollout.turns[-1].info if rollout.turns else {}
+    return str(rollout.info.get("stop") or last.get("stop") or rollout.end)
+
+
 def mean_where(rollouts: Sequence[Rollout], value: Callable[[Rollout], float], where: Sequence[bool]) -> float:
     """The mean of a value over some of the rollouts (length of right answers, say); NaN without any."""
     if len(rollouts) != len(where):
