@@ -63,21 +63,6 @@ def pack(examples: list[lessons.Example], tokenizer: PreTrainedTokenizerFast) ->
     return Packed(ids, position, branch_BL, target_BL, torch.from_numpy(np.stack(pixels)))
 
 
-class PracticeBatches(Dataset[Packed]):
-    """Batch k of the last phase, a function of (seed, k) only: clips in turn with single pictures."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, steps: int, seed: int, size: int = 24) -> None:
-        self.tokenizer, self.steps, self.seed, self.size = tokenizer, steps, seed, size
-
-    def __len__(self) -> int:
-        return self.steps
-
-    def __getitem__(self, k: int) -> Packed:
-        seed = (self.seed + 1) * 2_000_003 + k
-        chosen, size = (lessons.PRACTICE_CLIPS, self.size // 2) if k % 5 in (0, 2) else (lessons.PRACTICE, self.size)
-        return pack(list(lessons.examples(chosen, size, seed, varied=True)), self.tokenizer)
-
-
 class LessonBatches(Dataset[Packed]):
     """Batch k of a run, a function of (seed, k) only.
 

@@ -101,35 +101,6 @@ CLIPS: list[Lesson] = [
 ]
 
 
-PRACTICE: list[Lesson] = [
-    *_lessons(scenes, 2.0, EXACT, "numbers", steps=1),
-    *_lessons(scenes, 1.5, EXACT, "numbers options"),
-    *_lessons(scenes, 0.7, EXACT, "attribute relation count detect compare arithmetic"),
-    *_lessons(scenes, 0.3, EXACT, "read statement"),
-    *_lessons(scenes, 1.5, REASONED, "numbers", form="info"),
-    *_lessons(scenes, 0.3, REASONED, "count", form="info"),
-    *_lessons(scenes, 0.7, REASONED, "options attribute count arithmetic", **THINK),
-    *_lessons(scenes, 0.7, REASONED, "options", guessable=0.6, **THINK),
-    *_lessons(digits, 0.5, EXACT, "detect count sum"),
-    *_lessons(digits, 0.4, REASONED, "count sum", **THINK),
-    *_lessons(digits, 0.3, GUESSED, "classify", **THINK),
-    *_lessons(scenes, 0.5, BOXES, "locate detect", boxes="position", **THINK),
-    *_lessons(scenes, 0.5, BOXES, "locate detect", boxes="bbox_2d", **THINK),
-    *_lessons(scenes, 0.5, BOXES, "locate detect", boxes="native"),
-    *_lessons(digits, 0.3, BOXES, "locate detect", boxes="position", **THINK),
-    *_lessons(puzzles, 0.2, REASONED, "full pair", shape=(3, 1), **THINK),
-    *_lessons(puzzles, 0.2, REASONED, "full pair", shape=(2, 2), **THINK),
-]
-"""What is learned last, because it needs what came before: numbers, options, sums; with the forms kept up."""
-PRACTICE_CLIPS: list[Lesson] = [
-    *_lessons(clips, 2.0, EXACT, "direction"),
-    *_lessons(clips, 0.7, EXACT, "choice truths order span count"),
-    *_lessons(clips, 1.0, REASONED, "direction choice truths", **THINK),
-    *_lessons(clips, 0.5, REASONED, "order span count", **THINK),
-    *_lessons(digits, 0.3, EXACT, "order direction"),
-]
-
-
 def examples(lessons: list[Lesson], n: int, seed: int, branches: int = 3, varied: bool = False) -> Iterator[Example]:
     """`n` training examples: a lesson each, and more plain questions about what it shows where its world has them.
 
@@ -157,10 +128,9 @@ def more_dialogues(rng: random.Random, world: ModuleType, row: Prompt, n: int) -
 def varied_dialogues(rng: random.Random, world: ModuleType, row: Prompt, n: int) -> list[tuple[str, str]]:
     """The same about a row's canvas or clip, of different kinds."""
     facts = row.columns["facts"]
-    numbers = world is scenes and row.columns["task"] == "numbers"
-    if not (world is clips or numbers or _has_more(world, row)):
+    if world is not clips and not _has_more(world, row):
         return []
-    asked = [some for some in world.varied_questions(rng, facts) if some != (row.columns["task"], row.columns["query"])]
+    asked = [(task, query) for task, query in world.varied_questions(rng, facts) if task != row.columns["task"]]
     return [world.answer_to(task, facts, query) for task, query in rng.sample(asked, min(n, len(asked)))]
 
 

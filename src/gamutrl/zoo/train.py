@@ -1,4 +1,4 @@
-"""How `vlm-tiny` is trained: vision, language, practice; resumable, a function of the seed and the numbers of steps."""
+"""How `vlm-tiny` is trained: vision, then language; resumable, a function of the seed and the numbers of steps."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import Idefics3ForConditionalGeneration, PreTrainedTokenizerFast
 
 from gamutrl.zoo.architecture import IMAGE_TOKENS
-from gamutrl.zoo.batches import LessonBatches, Packed, PracticeBatches
+from gamutrl.zoo.batches import LessonBatches, Packed
 from gamutrl.zoo.muon import Muon
 from gamutrl.zoo.vision import Canvases, Heads
 
 CHECKPOINT_SECONDS = 60
 
 
-PHASES = ("vision_steps", "reading_steps", "varied_from", "language_steps", "practice_steps")
+PHASES = ("vision_steps", "reading_steps", "varied_from", "language_steps")
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,8 @@ class Plan:
     reading_steps: int = 400
     varied_from: int = 2800
     language_steps: int = 4500
-    practice_steps: int = 1000
     vision_rate: float = 1.5e-3
     language_rate: float = 1.5e-3
-    practice_rate: float = 1e-3
     warmup: int = 100
     decay: float = 0.35
     seed: int = 0
@@ -166,7 +164,7 @@ def language_loss(model: Idefics3ForConditionalGeneration, batch: Packed) -> tup
 def train(
     model: Idefics3ForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, plan: Plan, folder: Path
 ) -> dict:
-    """All phases, from where a run in this folder stopped; what was measured last, by phase.
+    """Both phases, from where a run in this folder stopped; what was measured last, by phase.
 
     The model is changed in place. A checkpoint is written every two minutes.
     """
@@ -191,13 +189,7 @@ def train(
             loss, seen = language_loss(model, batch)
             language.update(loss, plan.rate(language.step, plan.language_steps, plan.language_rate))
             language.measure(seen)
-        practice = Phase.start("practice", model.model.text_model)
-        practice.resume(folder)
-        for batch in _steps(practice, PracticeBatches(tokenizer, plan.practice_steps, plan.seed), progress, folder):
-            loss, seen = language_loss(model, batch)
-            practice.update(loss, plan.rate(practice.step, plan.practice_steps, plan.practice_rate))
-            practice.measure(seen)
-        for phase in (vision, language, practice):
+        for phase in (vision, language):
             measured[phase.name] = phase.measured | {"steps": phase.step, "seconds": phase.seconds}
     return measured
 

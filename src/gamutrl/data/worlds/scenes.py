@@ -130,12 +130,8 @@ def more_questions(rng: random.Random, things: Sequence[Thing]) -> list[tuple[st
 
 
 def varied_questions(rng: random.Random, things: Sequence[Thing]) -> list[tuple[str, Query]]:
-    """One question of each kind that this canvas can answer (of numbers: each number, and a sum)."""
+    """One question of each kind that this canvas can answer."""
     things = list(things)
-    if "number" in things[0]:
-        colours = [sign["colour"] for sign in things]
-        sums = [rng.sample(colours, min(2, len(colours)))]
-        return [("numbers", {"colours": some}) for some in [*([colour] for colour in colours), *sums]]
 
     def shown() -> Query:
         """A filter that fits something, more often than not."""
