@@ -232,7 +232,7 @@ def _median(steps: list[dict[str, float]]) -> dict[str, float]:
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--steps", type=int, default=5, help="timed steps of each side (one more warms up)")
+    options.add_argument("--steps", type=int, default=3, help="timed steps of each side (one more warms up)")
     options.add_argument("--threads", type=int, default=2)
     options.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     chosen = options.parse_args()

@@ -84,7 +84,7 @@ def _trained(model: Any, base: str, adapter: Path | None, lora: Lora | None) -> 
         raise ValueError(f"No linear layer is called {', '.join(lora.targets)}; name those of the transformer.")
     config = peft.LoraConfig(
         r=lora.rank,
-        lora_alpha=lora.alpha,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]
         target_modules=targets,
         init_lora_weights="gaussian",
     )
