@@ -83,7 +83,7 @@ TINY = tiny(
     select=KeepGroups(),
     objective=NoiseWeighted(),
     kl=GaussianKL(0.004, whole_step=True),
-    steps=30,
+    steps=60,
 )
 
 PAPER = paper(
