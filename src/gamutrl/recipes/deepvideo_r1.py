@@ -135,7 +135,7 @@ def sampled(stage: RL, prompts: Sequence[Prompt], size: int, context: Context, n
 
 CHANGES: dict[str, Any] = {"rollout": SecondTry(), "objective": RegressedAdvantage(), "updates_per_batch": 2}
 
-TINY = tiny("clips", "direction", knobs={"travel": (2, 40)}, sampling=Sampling(max_tokens=48), kl=KL(0.01), **CHANGES)
+TINY = tiny("clips", "order", sampling=Sampling(max_tokens=48), kl=KL(0.01), **CHANGES)
 
 PAPER = paper(
     TextModel("Qwen/Qwen2.5-VL-3B-Instruct", freeze=("vision",), gradient_checkpointing=True),

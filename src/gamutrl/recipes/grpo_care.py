@@ -88,12 +88,13 @@ def answer_mask(batch: Batch) -> Tensor:
 
 
 def names_its_answer(text: str, query: dict[str, Any] | None = None) -> float | None:
-    """Whether the reasoning names the option that is then chosen: consistency as one can see it in `scenes`."""
+    """Whether the reasoning names what is then answered: consistency as one can see it in `scenes`."""
     if query is None:
         return None
-    thought, letter = tag_text(text, "think", missing="empty"), choice_in(tag_text(text, missing="empty"), "ABCD")
-    options = dict(zip("ABCD", query["options"]))
-    return float(letter in options and options[letter] in thought)
+    thought, answer = tag_text(text, "think", missing="empty"), tag_text(text, missing="empty").strip()
+    if "options" in query:
+        answer = dict(zip("ABCD", query["options"])).get(choice_in(answer, "ABCD") or "", "")
+    return float(bool(answer) and answer in thought)
 
 
 CONSISTENCY = Reward("consistency", Consistency(), scope="group")
@@ -101,7 +102,7 @@ LETTER = Reward("accuracy", per_rollout(accuracy, compare=same_choice))
 
 TINY = tiny(
     "scenes",
-    "options",
+    "attribute",
     (ACCURACY, FORMAT, CONSISTENCY),
     knobs={"guessable": 0.6},
     others=(Reward("names_its_answer", per_rollout(names_its_answer)),),

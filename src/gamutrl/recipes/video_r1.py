@@ -64,7 +64,8 @@ def reasoned(prompt: Prompt, seed: int) -> str:
 
 def on_order(text: str, answer: str, query: dict[str, Any] | None = None) -> float | None:
     """Accuracy on the questions of `clips` that a single frame cannot answer."""
-    return accuracy(text, answer, compare=same_text) if query and query["asked"] == "direction" else None
+    needs_order = query is not None and ("which" in query or query.get("asked") == "direction")
+    return accuracy(text, answer, compare=same_text) if needs_order else None
 
 
 def same_number_in_style(given: str, truth: Any) -> float:
@@ -83,7 +84,7 @@ def rows(file: str, split: Split = "train") -> Mixture:
 SHORT = replace(LENGTH, score=LengthWindow("accuracy", low=10, high=24, bonus=0.2))
 TINY = tiny(
     "clips",
-    "choice",
+    "order",
     (ACCURACY, FORMAT, TEMPORAL, SHORT),
     others=(Reward("order", per_rollout(on_order)),),
     sampling=Sampling(max_tokens=48),

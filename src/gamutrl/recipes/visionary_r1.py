@@ -20,7 +20,7 @@ from typing import Any
 from gamutrl.core import Prompt, Sampling
 from gamutrl.data.columns import Columns
 from gamutrl.data.rows import FileRows
-from gamutrl.data.worlds.oracles import REFUSED, read_signs
+from gamutrl.data.worlds.oracles import REFUSED, read_scene
 from gamutrl.policies.models import TextModel
 from gamutrl.recipes.plain import paper, tiny, with_rewards
 from gamutrl.recipes.recipe import Claim, Recipe
@@ -75,8 +75,8 @@ CAPTION = Reward("caption", AnsweredFrom("info", reply_right, READER, refusal=RE
 REWARDS = (ACCURACY, FORMAT, CAPTION)
 
 TINY = replace(
-    tiny("scenes", "numbers", REWARDS, ACCURACY, knobs={"form": "info"}, kl=KL(Cosine(0.04))),
-    responders=(("reader", read_signs),),
+    tiny("scenes", "count", REWARDS, ACCURACY, knobs={"form": "info"}, kl=KL(Cosine(0.04))),
+    responders=(("reader", read_scene),),
 )
 
 DATA = FileRows("visionary-r1/train.parquet", Columns(prompt="problem", answer="solution", system=SYSTEM))

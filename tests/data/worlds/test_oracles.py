@@ -6,7 +6,7 @@ import pytest
 
 from gamutrl.core import Message, text
 from gamutrl.data.worlds import scenes
-from gamutrl.data.worlds.oracles import REFUSED, read_signs
+from gamutrl.data.worlds.oracles import REFUSED, read_scene, read_signs
 
 
 def reads(words: str, question: str) -> str:
@@ -37,3 +37,30 @@ def test_what_the_words_leave_open_stays_open(words, said):
 
 def test_a_hostile_text_is_read_in_linear_time():
     assert reads("red " * 200_000 + "red 1" * 100_000, "Which number is red?") in ("1", "unknown")
+
+
+def counts(words: str, question: str) -> str:
+    return read_scene([[Message("user", (text(f"Text: {words}\nQuestion: {question}"),))]])[0]
+
+
+def test_the_worlds_own_captions_hold_the_count():
+    rows = scenes.rows("test", 60, seed=1, task="count")
+    assert [counts(row.columns["caption"], row.columns["question"]) for row in rows] == [row.answer for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("red circle top, blue circle left", "2"),
+        ("a blue square", "0"),
+        ("", "0"),
+        ("red circle top: 1", REFUSED),
+        ("there are 2", REFUSED),
+    ],
+)
+def test_a_count_is_made_of_what_is_described(words, said):
+    assert counts(words, "How many circles?") == said
+
+
+def test_what_does_not_ask_how_many_stays_open():
+    assert counts("red circle top", "What colour is the circle?") == "unknown"
