@@ -31,7 +31,7 @@ exactly (*sees*); questions in the recipes' forms were taught in styles of unequ
 a recipe improves.
 
 Seed {seed}, {vision_steps} vision steps and {language_steps} language steps (the first {reading_steps} of dense
-reading), {minutes:.0f} minutes. {remarks}
+reading, from step {varied_from} of questions of every kind), {minutes:.0f} minutes. {remarks}
 
 Measured on {rows} held-out rows a task: of what is asked for (digits, objects, boxes with an IoU of at least 0.5), the
 share that greedy replies get right; the share of replies that are right as a whole, greedy and for single samples at
