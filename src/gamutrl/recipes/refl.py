@@ -112,7 +112,7 @@ RECIPE = Recipe(
     assumptions={
         "tiny.stages.reward_model.answers": "some samples are spoiled by noise, as generated pictures may be",
         "tiny.model": "the flow: the last steps of the world's small diffusion move next to nothing",
-        "tiny.stages.direct.objective.enough": "1.5: deviations count spoiled samples too, so that few pictures reach 2",
+        "tiny.stages.direct.objective.enough": "1.5: deviations count spoiled samples too; few pictures reach 2",
         "tiny.stages.direct.objective.scale": "1: the optimizer undoes the scale, and 0.001 comes near its epsilon",
         "tiny.stages.direct.sampling": "20 steps, of which the last quarter is drawn from, as in the paper's 40",
         "paper.stages": "the reward model is the released one; `reward_model` trains a small one in tiny",

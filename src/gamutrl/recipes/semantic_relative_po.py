@@ -143,11 +143,12 @@ class Worded:
 
 
 STRIPED = Reward("striped", striped, differentiable=True)
-WORLD = Levels(noisiest=0.8, cleanest=0.3)
+WORLD = Levels(noisiest=0.4, cleanest=0.1)
+EVEN = ((0.5, 0.5), (0.5, 0.5))
 TINY = on_blobs(
     Direct(
         PROMPTS,
-        (Reward("relative", Relative(Worded(), ("Striped",), ("Plain",), WORLD), differentiable=True),),
+        (Reward("relative", Relative(Worded(), ("Striped",), ("Plain",), WORLD, EVEN), differentiable=True),),
         steps=40,
         prompts_per_step=64,
         sampling=FlowSampling(steps=10, eta=0.0),
@@ -194,8 +195,9 @@ RECIPE = Recipe(
     paper=PAPER,
     claim=Claim("stripes, with the artefact unchanged", baseline="refl on the same reward model", budget="rollouts"),
     assumptions={
+        "tiny.rewards.relative.score.discounts": "½ everywhere: something of what is liked of any picture remains",
         "tiny.rewards": "a reward model with a known bias: the world's proxy, which likes an artefact in every picture",
-        "tiny.stages.direct.sample.levels": "0.8 to 0.3: ten steps without a time shift",
+        "tiny.stages.direct.sample.levels": "0.4 to 0.1: where the world's pictures decide whether they are striped",
         "paper.steps": "20: what the released script comes to",
     },
 )
