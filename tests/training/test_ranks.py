@@ -11,17 +11,22 @@ import pytest
 import torch
 import torch.multiprocessing as multiprocessing
 from letters import Letters, TableModel, share_right
+from plainly import picture
+from safetensors.torch import load_file, save_file
 
-from gamutrl.core import Sampling
+from gamutrl.core import Prompt, Sampling, image
+from gamutrl.environments import SingleTurn
 from gamutrl.policies.scoring import entropy
+from gamutrl.policies.text import TextPolicy
 from gamutrl.rewards.base import Reward, per_rollout
 from gamutrl.training.defaults import KL, ActionWeights
 from gamutrl.training.evaluation import Evaluation
 from gamutrl.training.optimizer import AdamW
 from gamutrl.training.preset import Preset
-from gamutrl.training.ranks import _part, _places_of
+from gamutrl.training.ranks import _part, _places_of, begin, first, shared, sum_gradients
 from gamutrl.training.rl import RL
 from gamutrl.training.run import resume, train
+from gamutrl.zoo import random
 
 SHARE = Reward("share", per_rollout(share_right))
 STAGE = RL(
@@ -42,8 +47,8 @@ STAGE = RL(
 PRESET = Preset(TableModel(), (STAGE,), Evaluation(Letters(), SHARE, rows=6, constants=("aa",)), save_every=2)
 
 
-def one_of(rank: int, count: int, port: int, folder: str) -> None:
-    """What `torchrun` starts."""
+def joined(rank: int, count: int, port: int) -> None:
+    """Where `torchrun` would have put this process."""
     torch.set_num_threads(1)
     os.environ |= {
         "RANK": str(rank),
@@ -52,6 +57,17 @@ def one_of(rank: int, count: int, port: int, folder: str) -> None:
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
     }
+    begin()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def one_of(rank: int, count: int, port: int, folder: str) -> None:
+    joined(rank, count, port)
     run = train(PRESET, folder, seed=3)
     assert run.summary["steps"] == 4
     assert resume(folder, allowed=("letters",)).summary["after"] == run.summary["after"]
@@ -65,11 +81,8 @@ def lines(folder: Path) -> list[dict]:
 
 
 def test_two_processes_do_what_one_does(tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     alone = train(PRESET, tmp_path / "one", seed=3)
-    multiprocessing.start_processes(one_of, (2, port, str(tmp_path / "two")), nprocs=2, start_method="fork")
+    multiprocessing.start_processes(one_of, (2, free_port(), str(tmp_path / "two")), nprocs=2, start_method="fork")
     one, two = lines(tmp_path / "one"), lines(tmp_path / "two")
     assert len(two) == len(one) == 4
     for a, b in zip(one, two):
@@ -84,6 +97,38 @@ def test_two_processes_do_what_one_does(tmp_path):
     assert summary["after"] == alone.summary["after"]
     places = [sorted(p.name for p in (tmp_path / name / "checkpoints").iterdir()) for name in ("one", "two")]
     assert places[0] == places[1]
+
+
+def rollouts_and_gradients(model: str, place: str) -> None:
+    """Samples, scores and differentiates with a real policy; a loss that no single row's terms add up to."""
+    policy = shared(TextPolicy.load(model))
+    prompts = [Prompt.ask("How many?", image(picture(seed)), id=str(seed)) for seed in range(3)]
+    batch = policy.rollout(prompts, 2, SingleTurn(), Sampling(max_tokens=5), seed=1)
+    logp_NT, found = policy.log_probs(batch, {"entropy": entropy})
+    (logp_NT.mean(1).std() + logp_NT.square().sum() + found["entropy"].mean()).backward()
+    named = {name: parameter for name, parameter in policy.module.named_parameters() if parameter.requires_grad}
+    sum_gradients(list(named.values()))
+    grads = {name: parameter.grad for name, parameter in named.items() if parameter.grad is not None}
+    if first():
+        save_file({**grads, "logp_NT": logp_NT.detach(), "entropy_NT": found["entropy"].detach()}, place)
+
+
+def its_share(rank: int, count: int, port: int, model: str, place: str) -> None:
+    joined(rank, count, port)
+    rollouts_and_gradients(model, place)
+    torch.distributed.destroy_process_group()
+
+
+def test_gradients_of_two_add_up_to_those_of_one(tmp_path):
+    model = str(random.build("smolvlm", tmp_path / "model"))
+    places = [str(tmp_path / f"{name}.safetensors") for name in ("one", "two")]
+    multiprocessing.start_processes(its_share, (2, free_port(), model, places[1]), nprocs=2, start_method="fork")
+    rollouts_and_gradients(model, places[0])
+    one, two = (load_file(place) for place in places)
+    assert one.keys() == two.keys()
+    # A key's bias has no influence: its gradient is rounding alone.
+    for name in [name for name in one if not name.endswith("k_proj.bias")]:
+        assert (one[name] - two[name]).norm() <= 1e-5 * one[name].norm() + 1e-9, name
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
