@@ -16,7 +16,7 @@ from gamutrl.training.config import from_json, to_json
 from gamutrl.training.run import train
 
 
-@pytest.mark.parametrize("preset", [RECIPE.tiny, RECIPE.paper])
+@pytest.mark.parametrize("preset", [RECIPE.tiny, RECIPE.paper, *RECIPE.variants.values()])
 def test_presets_are_written_and_read_back_equal(preset):
     assert from_json(to_json(preset)) == preset
 
@@ -38,10 +38,11 @@ def test_late_means_the_last_quarter_of_the_path():
 def test_the_reward_model_is_trained_before_and_not_by_what_follows(tmp_path):
     model = tmp_path / "start"
     untrained().save(model)
-    rm, scale, direct = RECIPE.tiny.stages
+    learned = RECIPE.preset("tiny", "paper")
+    rm, scale, direct = learned.stages
     rm, scale = replace(rm, steps=2, rows_per_step=4), replace(scale, rows=8)
     stages = (rm, scale, replace(direct, steps=2, prompts_per_step=2))
-    preset = replace(RECIPE.tiny, stages=stages, evaluation=replace(RECIPE.tiny.evaluation, rows=4), save_every=1)
+    preset = replace(learned, stages=stages, evaluation=replace(learned.evaluation, rows=4), save_every=1)
     train(preset.with_model(str(model)), tmp_path / "run")
 
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
