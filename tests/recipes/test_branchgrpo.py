@@ -47,7 +47,9 @@ def test_an_edge_is_worth_the_mean_of_its_leaves_against_its_depth(batch):
     for leaf in range(4):
         assert len(paths[leaf]) == 9
         assert [advantage_N[n] for n in paths[leaf][:2]] == pytest.approx([first[leaf // 2]] * 2, abs=1e-3)
-        assert [advantage_N[n] for n in paths[leaf][2:]] == pytest.approx([last[leaf]] * 7, abs=1e-3)
+        trained, untrained_later = paths[leaf][2:5], paths[leaf][5:]
+        assert [advantage_N[n] for n in trained] == pytest.approx([last[leaf]] * 3, abs=1e-3)
+        assert [advantage_N[n] for n in untrained_later] == [0.0] * 4
 
 
 def test_equal_leaves_teach_nothing(batch):
@@ -75,7 +77,7 @@ def test_beyond_the_last_split_the_better_half_can_be_kept(batch, width):
 
 
 def test_two_small_steps(tmp_path):
-    _, lines = short_run(RECIPE.tiny, tmp_path / "run", rollout=Tree((0, 2)))
+    _, lines = short_run(RECIPE.tiny, tmp_path / "run", rollout=Tree((0, 2)), minibatches=2)
     assert lines[1]["ratio/mean"] == pytest.approx(1.0, abs=0.1)
     for preset in (RECIPE.tiny, RECIPE.paper):
         assert to_json(from_json(to_json(preset))) == to_json(preset)

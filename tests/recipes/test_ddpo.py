@@ -45,7 +45,8 @@ def test_every_step_draws_noise_and_replays_exactly():
     batch, _ = prepared(small(RECIPE.tiny, prompts_per_step=4), policy)
     assert batch.mask_NT.sum(1).tolist() == [5] * 4
     assert all(turn.std > 0 for turn in batch.rollouts[0].turns[:9])
-    assert torch.allclose(policy.log_probs(batch).detach(), batch.logp_sampled_NT, atol=1e-5)
+    replayed = policy.log_probs(batch).detach()[batch.mask_NT]
+    assert torch.allclose(replayed, batch.logp_sampled_NT[batch.mask_NT], atol=1e-5)
 
 
 def test_two_small_steps(tmp_path):

@@ -55,7 +55,7 @@ def test_the_kl_is_that_of_two_gaussians_with_or_without_dt(whole_step):
 
 def test_before_the_first_update_every_ratio_is_1_and_the_kl_is_0():
     policy = untrained()
-    stage = small(RECIPE.tiny, group_size=4)
+    stage = small(RECIPE.tiny, group_size=4, minibatches=2)
     batch, context = prepared(stage, policy)
     terms_NT, measured = stage.loss(policy, batch, context)
     assert measured["ratio/mean"] == pytest.approx(1.0, abs=1e-6)
@@ -65,7 +65,7 @@ def test_before_the_first_update_every_ratio_is_1_and_the_kl_is_0():
 
 def test_a_run_is_the_same_whether_or_not_it_was_stopped(tmp_path):
     run, lines = short_run(RECIPE.tiny, tmp_path / "whole", group_size=2)
-    assert {"kl", "ratio/mean", "reward/gold"} <= set(lines[0])
+    assert {"kl", "reward/gold"} <= set(lines[0])
     assert "constant" not in run.summary
     whole = run.summary["after"]["value"]
     config = json.loads((tmp_path / "whole" / "config.json").read_text())

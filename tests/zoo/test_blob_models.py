@@ -51,7 +51,7 @@ def test_a_build_is_a_folder_that_says_how_it_was_made(tmp_path):
 
 
 def test_a_wrong_name_or_setting_is_answered_with_the_right_ones():
-    with pytest.raises(ValueError, match="there is one for: vlm-tiny, blobs-flow"):
+    with pytest.raises(ValueError, match=r"there is one for: vlm-tiny, .*blobs-flow"):
         build_any("blobs")
     with pytest.raises(ValueError, match="takes no --minutes"):
         build_any("blobs-flow", minutes=3.0)
