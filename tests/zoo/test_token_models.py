@@ -66,7 +66,7 @@ def test_the_packaged_model_draws_what_is_asked(name):
     assert model_of(name) == spec()
     assert SCRIPTS[name] == script.__name__
     policy = spec().load()
-    assert var.measured(policy, script.MEASURED_BY, rows=40)["digit"] > 0.5
+    assert var.measured(policy, script.MEASURED_BY, rows=40)["digit"] > 0.3
 
 
 def test_the_packaged_model_says_what_it_sees():

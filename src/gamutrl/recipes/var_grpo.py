@@ -97,7 +97,7 @@ TINY = Preset(
         RL(
             DIGITS,
             (DIGIT_PROBABILITY, STYLE),
-            steps=60,
+            steps=40,
             prompts_per_step=8,
             group_size=8,
             kl=KL(0.01),

@@ -39,7 +39,7 @@ class Plan:
 
     pictures: int = 16000
     tokenizer_steps: int = 620
-    steps: int = 450
+    steps: int = 320
     seed: int = 0
 
 

@@ -68,7 +68,7 @@ class Plan:
     pictures: int = 16000
     tokenizer_steps: int = 620
     scales_steps: int = 300
-    steps: int = 450
+    steps: int = 330
     seed: int = 0
 
 
