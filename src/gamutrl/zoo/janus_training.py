@@ -127,7 +127,7 @@ def encode(model: JanusForConditionalGeneration, pixels_MCHW: Tensor) -> Tensor:
     """The codes of pictures in [-1, 1], `[M, COUNT]`."""
     vq = model.model.vqmodel
     latent = F.normalize(_rows(vq.quant_conv(vq.encoder(pixels_MCHW))), dim=-1)
-    return (latent @ vq.quantize.embedding.weight.T).argmax(-1).view(-1, COUNT)
+    return (latent @ F.normalize(vq.quantize.embedding.weight, dim=-1).T).argmax(-1).view(-1, COUNT)
 
 
 class _Table:
