@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gamutrl.policies.attention import Layout
 
@@ -34,16 +34,12 @@ class Decoder:
     @staticmethod
     def fits(language: Any) -> bool:
         """Whether every layer has the parts of this kind and no other."""
-        return (
-            isinstance(language, nn.Module)
-            and _parts(language) == MODEL
-            and all(
-                _parts(layer) == LAYER
-                and _parts(layer.self_attn) - HEAD_NORMS == ATTENTION
-                and _parts(layer.mlp) == MLP
-                and hasattr(layer.input_layernorm, "variance_epsilon")
-                for layer in language.layers
-            )
+        return _parts(language) == MODEL and all(
+            _parts(layer) == LAYER
+            and _parts(layer.self_attn) - HEAD_NORMS == ATTENTION
+            and _parts(layer.mlp) == MLP
+            and hasattr(layer.input_layernorm, "variance_epsilon")
+            for layer in language.layers
         )
 
     @property
@@ -150,5 +146,5 @@ def _deepened(hidden: Tensor, mask: Tensor | None, features: Tensor) -> Tensor:
     return hidden.flatten(0, 1).index_add(0, place, features.to(hidden)).view(hidden.shape)
 
 
-def _parts(module: nn.Module) -> set[str]:
-    return set(module._modules)
+def _parts(module: Any) -> set[str]:
+    return set(getattr(module, "_modules", ()))

@@ -34,6 +34,12 @@ class PatchProduct(nn.Conv3d):
 class ChunkedAttention(nn.Module):
     """Attention of the Qwen-VL towers: all windows (or pictures) of a flat sequence in one call, not each by itself."""
 
+    qkv: Any
+    proj: Any
+    config: Any
+    num_heads: int
+    scaling: float
+
     def forward(
         self, hidden_states: Tensor, cu_seqlens: Tensor, position_embeddings: Any = None, **kwargs: Any
     ) -> Tensor:
