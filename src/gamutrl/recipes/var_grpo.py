@@ -86,6 +86,7 @@ class ScaleWeights(ActionWeights):
 
 
 STYLE = Reward("style", Palette())
+CLASS = replace(DIGIT_PROBABILITY, weight=2.0)
 STYLED = Reward("styled", Palette(times=(DigitShown(certain=True),)))
 
 DIGITS = WorldRows("pictures", "digit")
@@ -96,7 +97,7 @@ TINY = Preset(
     (
         RL(
             DIGITS,
-            (DIGIT_PROBABILITY, STYLE),
+            (CLASS, STYLE),
             steps=40,
             prompts_per_step=8,
             group_size=8,
@@ -107,7 +108,7 @@ TINY = Preset(
     Evaluation(
         WorldRows("pictures", "digit", "test", size=ROWS),
         STYLED,
-        (DIGIT_PROBABILITY, STYLE),
+        (CLASS, STYLE),
         ROWS,
         Sampling(),
         constants=(),
@@ -163,7 +164,7 @@ RECIPE = Recipe(
         "sampling": "no guidance and no truncation in training, so that what is sampled is what is trained",
         "rewards": "the predictor's score, of about 1 to 10, counts a tenth; weights are not stated",
         "tiny.style": "digits in yellow, which are 1 in 20 of those that the model was trained on",
-        "tiny.class": "how probable a reader of digits holds the one that was asked for",
+        "tiny.class": "how probable a reader of digits holds the one that was asked for, twice: else style wins alone",
         "paper.data": "ImageNet's classes; a template of ours names the style",
     },
 )
