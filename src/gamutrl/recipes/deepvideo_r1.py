@@ -33,6 +33,7 @@ from gamutrl.recipes.plain import FORMAT, paper, tiny
 from gamutrl.recipes.recipe import Claim, Recipe
 from gamutrl.rewards.tags import tag_text
 from gamutrl.training.defaults import KL, old_of, sample_groups
+from gamutrl.training.optimizer import AdamW
 from gamutrl.training.rl import RL
 
 
@@ -135,7 +136,7 @@ def sampled(stage: RL, prompts: Sequence[Prompt], size: int, context: Context, n
 
 CHANGES: dict[str, Any] = {"rollout": SecondTry(), "objective": RegressedAdvantage(), "updates_per_batch": 2}
 
-TINY = tiny("clips", "order", sampling=Sampling(max_tokens=48), kl=KL(0.01), **CHANGES)
+TINY = tiny("clips", "order", sampling=Sampling(max_tokens=48), kl=KL(0.01), optimizer=AdamW(lr=1.5e-5), **CHANGES)
 
 PAPER = paper(
     TextModel("Qwen/Qwen2.5-VL-3B-Instruct", freeze=("vision",), gradient_checkpointing=True),

@@ -109,6 +109,7 @@ TINY = tiny(
     sampling=Sampling(max_tokens=48),
     kl=None,
     references=(Reference("ema", every=2, decay=0.975),),
+    optimizer=AdamW(lr=1.5e-5),
 )
 
 ROWS = FileRows(

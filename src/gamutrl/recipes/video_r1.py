@@ -90,6 +90,7 @@ TINY = tiny(
     sampling=Sampling(max_tokens=48),
     rollout=WITH_SHUFFLED,
     kl=KL(0.01, bound=10),
+    optimizer=AdamW(lr=1.5e-5),
 )
 
 RL_PART = paper(

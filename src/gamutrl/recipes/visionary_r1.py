@@ -75,7 +75,7 @@ CAPTION = Reward("caption", AnsweredFrom("info", reply_right, READER, refusal=RE
 REWARDS = (ACCURACY, FORMAT, CAPTION)
 
 TINY = replace(
-    tiny("scenes", "count", REWARDS, ACCURACY, knobs={"form": "info"}, kl=KL(Cosine(0.04))),
+    tiny("scenes", "count", REWARDS, ACCURACY, knobs={"form": "info"}, kl=KL(Cosine(0.04)), optimizer=AdamW(lr=1.5e-5)),
     responders=(("reader", read_scene),),
 )
 
