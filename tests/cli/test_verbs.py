@@ -113,7 +113,7 @@ def test_a_failure_before_the_first_step_leaves_no_empty_run(tmp_path, capsys):
 def test_rows_shows_what_a_policy_would_get(tmp_path, capsys):
     assert main(["rows", "digits", "--task", "sum", "--rows", "2"]) == 0
     told = capsys.readouterr().out
-    assert "<image 64" in told
+    assert "<image 72" in told
     assert "answer:" in told
     assert main(["rows", "digits", "--task", "sum", "--rows", "2", "--html", "rows.html"]) == 0
     assert (tmp_path / "rows.html").read_text().count("<image ") == 2

@@ -38,5 +38,5 @@ def test_what_stands_on_files_is_looked_into(tmp_path):
 
 def test_a_world_is_described_by_some_rows():
     told = describe(WorldRows("digits", "sum"), rows=3)
-    assert (told.size, len(told.rows), told.rows[0].media) == (None, 3, ("image 64×64",))
+    assert (told.size, len(told.rows), told.rows[0].media) == (None, 3, ("image 72×72",))
     assert "digits" in told.name

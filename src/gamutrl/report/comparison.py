@@ -64,7 +64,7 @@ def write_evidence(comparison: Numbers, folder: Path) -> list[Path]:
     """`<system>.json` for each system but the baseline: what `gamut show` and the docs tell of it."""
     folder.mkdir(parents=True, exist_ok=True)
     files = []
-    shared = {
+    shared: dict[str, Any] = {
         name: comparison[name]
         for name in ("baseline", "metric", "rows", "seeds", "preset", "model", "constant", "text_only")
         if name in comparison
@@ -73,7 +73,7 @@ def write_evidence(comparison: Numbers, folder: Path) -> list[Path]:
         if name == comparison["baseline"]:
             continue
         against = comparison["arms"][comparison["baseline"]]
-        evidence = {
+        evidence: dict[str, Any] = {
             "system": name,
             **shared,
             "difference": arm["difference"],

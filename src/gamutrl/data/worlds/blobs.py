@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import random
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, Literal
@@ -178,12 +178,12 @@ class Space:
             return Image.fromarray(np.kron(grey, np.ones((side // SIDE, side // SIDE), np.uint8)))
         canvas = np.full((side, side), 235, np.uint8)
         marks = [(mode, 170, 3) for mode in self.mode_CMD[label]] if label is not None else []
-        for (u, v), grey, size in [*marks, (x_D, 20, 2)]:
+        for (u, v), shade, size in [*marks, (x_D, 20, 2)]:
             column, row = (round((float(c) / 2.8 + 1) / 2 * (side - 1)) for c in (u, -v))
             if -size < row < side + size and -size < column < side + size:
                 canvas[
                     max(0, row - size + 1) : max(0, row + size), max(0, column - size + 1) : max(0, column + size)
-                ] = grey
+                ] = shade
         return Image.fromarray(canvas)
 
 
@@ -277,7 +277,8 @@ def rows(split: Split, n: int, seed: int = 0, *, task: str, **knobs: Any) -> lis
     """
     if task not in TASKS:
         raise ValueError(f"The world blobs has no task {task!r}; it has: {', '.join(TASKS)}.")
-    judged = {"pairs": _pair, "labels": _label, "rankings": _ranking}.get(task)
+    makers: dict[str, Callable[..., dict[str, Any]]] = {"pairs": _pair, "labels": _label, "rankings": _ranking}
+    judged = makers.get(task)
     name = task if judged is None else knobs.pop("space", "pictures")
     if judged is None and knobs:
         raise ValueError(f"The task {task!r} of blobs takes no knobs, not {', '.join(knobs)}.")

@@ -66,7 +66,7 @@ def demonstrate_turns(
 
 def answers(task: str, **knobs: Any) -> Sequence[str]:
     """The answers a policy that does not look could always give."""
-    return base.find_task("charts", _TASKS, task).constant
+    return base.constant_answers("charts", _TASKS, task, knobs)
 
 
 # What is on a chart
@@ -271,7 +271,7 @@ def _solve(facts: Facts, query: Query) -> Solution:
         choices = [str(k) for k in range(len(value) + 1)]
         return Solution(str(sum(v > query["limit"] for v in value.values())), _read(facts), choices)
     terms = [value[name] for name in query["names"]]
-    choices = [str(k) for k in range(facts["high"] + 1)] if len(terms) == 1 else ()
+    choices = [str(k) for k in range(facts["high"] + 1)] if len(terms) == 1 else []
     return Solution(str(sum(terms)), ", ".join(f"{n} {v}" for n, v in zip(query["names"], terms)), choices)
 
 

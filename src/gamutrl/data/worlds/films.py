@@ -65,7 +65,7 @@ def demonstrate_turns(
 
 def answers(task: str, **knobs: Any) -> Sequence[str]:
     """The answers a policy that does not look could always give."""
-    return base.find_task("films", _TASKS, task).constant
+    return base.constant_answers("films", _TASKS, task, knobs)
 
 
 def frames_of(prompt: Prompt) -> list[Image.Image]:

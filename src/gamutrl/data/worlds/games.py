@@ -238,7 +238,7 @@ def perceived(row: Prompt, style: str = "work", error_rate: float = 0.0, seed: i
 
 def answers(task: str, **knobs: Any) -> Sequence[str]:
     """The answers a policy that does not look could always give."""
-    return base.find_task("games", _TASKS, task).constant
+    return base.constant_answers("games", _TASKS, task, knobs)
 
 
 def game_of(prompt: Prompt) -> Game:

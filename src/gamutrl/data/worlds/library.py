@@ -115,7 +115,7 @@ def demonstrate_turns(
 
 def answers(task: str, **knobs: Any) -> Sequence[str]:
     """The answers a policy that does not look could always give."""
-    return base.find_task("library", _TASKS, task).constant
+    return base.constant_answers("library", _TASKS, task, knobs)
 
 
 def collection_of(prompt: Prompt) -> tuple[Page, ...]:

@@ -47,7 +47,8 @@ def demonstrate_turns(
 ) -> list[str]:
     """One move a turn, each on a shortest way (or, with probability `error_rate`, any), until the goal is reached."""
     rng = random.Random(f"{row.id}/turns/{seed}")
-    maze, at, said = row.columns["facts"], tuple(row.columns["start"]), []
+    maze, at = row.columns["facts"], tuple(row.columns["start"])
+    said: list[str] = []
     distance = distances_of(maze)
     while at != tuple(maze["goal"]) and len(said) < most:
         move = rng.choice(MOVES) if rng.random() < error_rate else rng.choice(best_moves(maze, at, distance))
@@ -60,7 +61,7 @@ def demonstrate_turns(
 
 def answers(task: str, **knobs: Any) -> Sequence[str]:
     """The answers a policy that does not look could always give."""
-    return base.find_task("mazes", _TASKS, task).constant
+    return base.constant_answers("mazes", _TASKS, task, knobs)
 
 
 # Rules
@@ -70,7 +71,7 @@ def after(maze: Maze, cell: Cell, move: str) -> Cell | None:
     """Where a move leads; None where it is no move (into a wall, off the grid, an unknown word)."""
     if move not in _STEP:
         return None
-    down, right = _STEP[move]  # type: ignore[index]
+    down, right = _STEP[move]
     at = cell
     while True:
         there = (at[0] + down, at[1] + right)

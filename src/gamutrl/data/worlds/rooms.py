@@ -55,7 +55,7 @@ def demonstrate(row: Prompt, style: str = "direct", error_rate: float = 0.0, see
 
 def answers(task: str, **knobs: Any) -> Sequence[str]:
     """The answers a policy that does not look could always give."""
-    return base.find_task("rooms", _TASKS, task).constant
+    return base.constant_answers("rooms", _TASKS, task, knobs)
 
 
 # Placing
@@ -98,7 +98,7 @@ def physics(facts: Mapping[str, Any], things: Sequence[Thing]) -> tuple[float, f
     room = tuple(facts["room"])
     everything = [*things, *shell(facts["room"])]
     by_name = {thing.name: thing for thing in everything}
-    kept = [furniture.is_placed(thing, by_name, room) for thing in things]  # type: ignore[arg-type]
+    kept = [furniture.is_placed(thing, by_name, room) for thing in things]
     return furniture.collision_ratio(everything), 1 - sum(kept) / len(kept)
 
 
@@ -153,9 +153,9 @@ def _put(
         ranges = furniture.allowed(thing, other, relation, False, room)
         if any(low > high for low, high in ranges):
             continue
-        place = tuple(_within(rng, low, high) for low, high in ranges)
-        thing = replace(thing, position=place)
-        inside = all(half <= at <= side - half for at, side, half in zip(place, room, _half(thing)))
+        x, y, z = (_within(rng, low, high) for low, high in ranges)
+        thing = replace(thing, position=(x, y, z))
+        inside = all(half <= at <= side - half for at, side, half in zip((x, y, z), room, _half(thing)))
         if (
             inside
             and furniture.is_placed(thing, everything, room)

@@ -138,7 +138,7 @@ class Crop:
         if self.argument in arguments and arguments[self.argument] is None:
             return self._shown(desk, seen, [0, 0, *size])
         box = arguments.get(self.argument)
-        if numbers(box, 4) is None:
+        if box is None or numbers(box, 4) is None:
             raise Refusal(f"{self.argument} must be a list of four numbers [x1, y1, x2, y2]")
         frame = size_of(desk, self.frame, seen.shown)
         return self._shown(desk, seen, self.region(box if frame == size else crops.scaled(box, frame, size), size))
