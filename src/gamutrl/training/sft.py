@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from gamutrl.core import Prompt, Source
 from gamutrl.environments import Environment, SingleTurn
-from gamutrl.environments.scripted import Played, play
+from gamutrl.environments.scripted import play
 from gamutrl.policies.base import Policy
 from gamutrl.training.defaults import ActionWeights
 from gamutrl.training.optimizer import AdamW
 from gamutrl.training.session import Session, Timer
 from gamutrl.training.update import forward_parts
 
-Target = Callable[[Prompt, int], str | Sequence[str]]
-"""`(prompt, seed) -> assistant text` to imitate, or the texts of several turns."""
+Target = Callable[[Prompt, int], Any]
+"""`(prompt, seed) -> assistant text` to imitate, the texts of several turns, or whatever else the policy makes (a
+picture)."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ class SFT:
                 "tokens_per_second": tokens / timer.seconds["update"],
             }
 
-    def _shown(self, prompt: Prompt, seed: int) -> str | Played:
+    def _shown(self, prompt: Prompt, seed: int) -> Any:
         said = self.target(prompt, seed)
-        return said if isinstance(said, str) else play(self.environment, prompt, seed, said)
+        turns = isinstance(said, list | tuple) and all(isinstance(turn, str) for turn in said)
+        return play(self.environment, prompt, seed, said) if turns else said
