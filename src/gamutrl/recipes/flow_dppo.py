@@ -57,8 +57,8 @@ class HeldByKL:
     def __call__(self, logp_NT: Tensor, batch: Batch, context: Context) -> Tensor:
         on_NT = batch.mask_NT.to(logp_NT.device)
         ratio, advantage = (logp_NT - batch["logp_old_NT"].to(logp_NT))[on_NT], batch["advantage_NT"].to(logp_NT)[on_NT]
-        means = (batch[name].detach()[on_NT] for name in ("mean_NT", "mean_old_NTX"))
-        kl = gaussian_kl(*means, batch["std_NT"].to(logp_NT)[on_NT])
+        mean, old = (batch[name].detach()[on_NT] for name in ("mean_NT", "mean_old_NTX"))
+        kl = gaussian_kl(mean, old, batch["std_NT"].to(logp_NT)[on_NT])
         held = (kl >= self.threshold) & outward(ratio, advantage)
         context.metrics |= {"kl/held": float(held.float().mean()), "kl/step": float(kl.mean())}
         terms = torch.where(held, 0.0, unclipped_surrogate(ratio, advantage))
@@ -67,6 +67,7 @@ class HeldByKL:
 
 ADVANTAGE = GroupAdvantage(scale="batch", eps=1e-8)
 TINY = tiny(
+    sampling=FlowSampling(steps=10, eta=0.7),
     rollout=RandomSteps(),
     advantage=ADVANTAGE,
     prepare=old_means_and_reference,
