@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 Level = Tensor | float
+Either = TypeVar("Either", Tensor, float)
 
 
 class Transition(NamedTuple):
@@ -49,7 +50,7 @@ def gaussian_logp(
 # -- flow matching ----------------------------------------------------------------------------------------------------
 
 
-def shift_time(t: Level, shift: float) -> Level:
+def shift_time(t: Either, shift: float) -> Either:
     """shift · t / (1 + (shift - 1) t): more steps where there is more noise (SD3, arXiv 2403.03206, equation 23).
 
     Flux's time shift with exponent mu is that of shift e^mu.
@@ -59,7 +60,7 @@ def shift_time(t: Level, shift: float) -> Level:
 
 def shifted_sigmas(steps: int, shift: float = 1.0) -> Tensor:
     """steps + 1 noise levels from 1 to 0."""
-    return shift_time(torch.linspace(1, 0, steps + 1), shift)  # type: ignore[return-value]
+    return shift_time(torch.linspace(1, 0, steps + 1), shift)
 
 
 def resolution_mu(tokens: int, low: tuple[int, float] = (256, 0.5), high: tuple[int, float] = (4096, 1.15)) -> float:

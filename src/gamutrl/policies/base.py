@@ -9,9 +9,8 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from gamutrl.core import Batch, Prompt, Sampling
+from gamutrl.core import Batch, Prompt
 from gamutrl.environments import Environment
-from gamutrl.environments.scripted import Played
 
 Statistic = Callable[[Tensor, Tensor], Tensor]
 """`fn(logits_GcV, mask_Gc) -> value_Gc`: full-vocabulary logits of one group's rows at one chunk of action indices."""
@@ -35,10 +34,11 @@ class Policy(Protocol):
         prompts: Sequence[Prompt],
         group_size: int,
         environment: Environment,
-        sampling: Sampling,
+        sampling: Any,
         *,
         seed: int,
-    ) -> Batch: ...
+    ) -> Batch:
+        """A group of rollouts a prompt. sampling: the settings of the policy's family (`Sampling`, `FlowSampling`)."""
 
     def log_probs(self, batch: Batch, statistics: Mapping[str, Statistic] | None = None) -> Any:
         """`logp_NT`; with `statistics`, the pair `(logp_NT, {name: value_NT})`. Zero where the mask is False."""
@@ -52,10 +52,11 @@ class Policy(Protocol):
     def update_reference(self, name: str, decay: float = 0.0) -> None:
         """Move the named copy: copy ← decay · copy + (1 − decay) · weights of now."""
 
-    def demonstrated(self, prompts: Sequence[Prompt], texts: Sequence[str | Played]) -> Batch:
+    def demonstrated(self, prompts: Sequence[Prompt], made: Sequence[Any]) -> Batch:
         """One rollout a prompt whose actions are the given assistant text and its end token (nothing was sampled).
 
-        Several turns are given with what an environment answered to each (`environments.scripted.play`).
+        Several turns are given with what an environment answered to each (`environments.scripted.play`). Who makes
+        pictures is given pictures.
         """
 
     def parameters(self) -> Iterator[nn.Parameter]: ...

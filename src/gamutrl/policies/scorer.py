@@ -33,6 +33,9 @@ class ScorerModel:
 class ScoreNet(nn.Module):
     """Two hidden layers on an output and the mean of its prompt's words."""
 
+    mean_H: Tensor
+    std_H: Tensor
+
     def __init__(self, config: ScorerModel) -> None:
         super().__init__()
         width = config.width
@@ -71,8 +74,8 @@ class Scorer:
     def standardise(self, batch: Batch) -> None:
         """Take the mean and deviation of these rollouts' scores as the scale of all."""
         score_RH = self.scores(batch)
-        self.module.mean_H.copy_(score_RH.mean(0))  # type: ignore[operator]
-        self.module.std_H.copy_(score_RH.std(0).clamp(min=1e-6))  # type: ignore[operator]
+        self.module.mean_H.copy_(score_RH.mean(0))
+        self.module.std_H.copy_(score_RH.std(0).clamp(min=1e-6))
 
     def _inputs(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         x_RD = torch.stack([numbers_of(rollout.output) for rollout in batch.rollouts])

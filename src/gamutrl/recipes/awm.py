@@ -13,7 +13,7 @@ the error.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -64,7 +64,7 @@ class AdvantageWeighted:
         return terms_NT + (self.pull * base_M + self.pull_old * lagging_M).view_as(terms_NT)
 
 
-FORWARD = {
+FORWARD: dict[str, Any] = {
     "rollout": Ends(levels=6),
     "advantage": GroupAdvantage(scale="batch", unbiased=False, clip=5.0),
     "prepare": Noised(OfSampler(steps=14, count=6, order="stratified", share=0.9), references=("base", "lagging")),

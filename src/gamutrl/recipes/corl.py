@@ -60,7 +60,7 @@ class DrawAndAnswer:
     question: str = "question"
     before: str = ""
 
-    def __call__(self, stage: RL, prompts: Sequence[Prompt], context: Context) -> Batch:
+    def __call__(self, stage: Any, prompts: Sequence[Prompt], context: Context) -> Batch:
         asked = [with_picture(p, self.real(p), f"{self.before}{p.columns[self.question]}") for p in prompts]
         tasks = (Task(prompts, SingleTurn(), stage.sampling), Task(asked, Answer(), stage.sampling))
         seed = int(context.generator("rollout").initial_seed())

@@ -11,6 +11,8 @@ several pictures a prompt, every two of them are a pair, as with human scores th
 
 from __future__ import annotations
 
+from typing import Any
+
 from gamutrl.core import Batch, Context
 from gamutrl.data.sources import Texts
 from gamutrl.policies.flow import FlowSampling
@@ -33,7 +35,7 @@ def compared(stage: RL, batch: Batch, context: Context) -> Batch:
         return batch.with_(label_R=batch["reward_R"], logp_base_NT=policy.log_probs(batch))
 
 
-STEPWISE = {
+STEPWISE: dict[str, Any] = {
     "group_size": 2,
     "prepare": compared,
     "objective": PairLoss(beta=0.1, gain=Gain("action", clip=0.1)),

@@ -13,7 +13,7 @@ latent, each divided by its own mean absolute value, 1/β and a factor 5.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -61,7 +61,7 @@ class NegativeAware:
         return (self.limit * contrast.loss + self.pull * pull_M).view(batch.mask_NT.shape)
 
 
-FORWARD = {
+FORWARD: dict[str, Any] = {
     "rollout": Ends(levels=9, by="old"),
     "advantage": GroupAdvantage(scale="batch", unbiased=False),
     "prepare": Noised(OfSampler(steps=10, count=9), references=("old", "base")),

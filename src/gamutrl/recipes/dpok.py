@@ -151,7 +151,7 @@ def _steps(batch: Batch, n: int) -> list[tuple[int, Any]]:
 
 
 PREDICTED = ("predicted", prediction)
-ONLINE = {
+ONLINE: dict[str, Any] = {
     "group_size": 1,
     "advantage": OverValue(),
     "prepare": with_base_predictions,

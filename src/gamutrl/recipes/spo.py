@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -30,7 +31,6 @@ from gamutrl.rewards.pairs import gap
 from gamutrl.training.defaults import ActionWeights, Reference
 from gamutrl.training.optimizer import AdamW
 from gamutrl.training.preference import Gain, PairLoss
-from gamutrl.training.rl import RL
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class StepByStep:
     candidates: int = 4
     clear: float = 0.3
 
-    def __call__(self, stage: RL, prompts: Sequence[Prompt], context: Context) -> Batch:
+    def __call__(self, stage: Any, prompts: Sequence[Prompt], context: Context) -> Batch:
         policy: FlowPolicy = context.models[stage.trains]
         seed = int(context.generator("rollout").initial_seed())
         state = policy.begin(prompts, 1, stage.sampling, seed=seed)
@@ -64,8 +64,8 @@ class StepByStep:
             score_PC = judged["reward_R"].view(len(prompts), self.candidates)
             for p, score_C in enumerate(score_PC):
                 best, worst = int(score_C.argmax()), int(score_C.argmin())
-                pair = [judged.rollouts[p * self.candidates + c] for c in (best, worst)]
-                found.append((gap(float(score_C[best]), float(score_C[worst])), p, *pair))
+                better, worse = (judged.rollouts[p * self.candidates + c] for c in (best, worst))
+                found.append((gap(float(score_C[best]), float(score_C[worst])), p, better, worse))
         clearest = max(lead for lead, *_ in found)
         pairs = [(p, better, worse) for lead, p, better, worse in found if lead > self.clear or lead == clearest]
         context.metrics["pairs/clear"] = len(pairs) / len(found)
@@ -92,7 +92,7 @@ class StepByStep:
         return batch.with_(reward_R=(batch["reward_RK"] * batch["weight_RK"]).nansum(1))
 
 
-STEPWISE = {
+STEPWISE: dict[str, Any] = {
     "group_size": 1,
     "prepare": compared,
     "objective": PairLoss(beta=10.0, gain=Gain("action", clip=0.1)),

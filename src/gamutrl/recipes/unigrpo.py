@@ -56,7 +56,7 @@ class DrawnMasks:
         for level_N in self.levels(len(batch.rows), stage.updates_per_batch, generator).unbind(1):
             masked_NT = policy.corrupt(batch, level_N, generator)
             scored = {"masked_NT": masked_NT, "mask_NT": masked_NT, "logp_old_NT": policy.score(batch, masked_NT)}
-            if stage.kl is not None and stage.kl.applies and stage.kl.reference != "old":
+            if isinstance(stage.kl, KL) and stage.kl.applies and stage.kl.reference != "old":
                 with policy.reference(stage.kl.reference):
                     scored[stage.kl.column] = policy.score(batch, masked_NT)
             drawn.append(scored)

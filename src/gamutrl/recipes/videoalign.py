@@ -58,7 +58,7 @@ def extremes(batch: Batch, context: Context) -> Batch:
     return batch.with_(label_R=sign_R).take_rollouts(sign_R != 0)
 
 
-FLOW_DPO = {
+FLOW_DPO: dict[str, Any] = {
     "rollout": Ends(levels=1),
     "select": extremes,
     "prepare": Noised(LogitNormal(), shared=True),

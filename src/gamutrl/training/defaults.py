@@ -231,6 +231,6 @@ class Reference:
     every: int = 0
     decay: Number = 0.0
 
-    def follow(self, policy: Policy, context: Context) -> None:
+    def follow(self, policy: Any, context: Context) -> None:
         if self.every and (context.step + 1) % self.every == 0:
             policy.update_reference(self.name, at(self.decay, context.progress))

@@ -115,8 +115,8 @@ class NormalizedSurrogate:
         for t in on_NT.any(0).nonzero().flatten().tolist():
             rows = on_NT[:, t].nonzero().flatten()
             std = batch["std_NT"].to(logp_NT)[rows, t]
-            means = (batch[name][rows, t] for name in ("mean_NT", "mean_old_NTX"))
-            ratio = normalized_log_ratio(plain_NT[rows, t], *means, std, shared_drift=self.shared_drift)
+            mean, old = (batch[name][rows, t] for name in ("mean_NT", "mean_old_NTX"))
+            ratio = normalized_log_ratio(plain_NT[rows, t], mean, old, std, shared_drift=self.shared_drift)
             step = (batch["level_NT"] - batch["level_next_NT"]).to(logp_NT)[rows, t]
             terms = clipped_surrogate(ratio, batch["advantage_NT"].to(logp_NT)[rows, t], self.clip) / step
             terms_NT = terms_NT.index_put((rows, torch.full_like(rows, t)), terms)

@@ -43,7 +43,7 @@ class Uniform:
 
     def __call__(self, rows: int, generator: torch.Generator) -> Tensor:
         u_NL = self.low + (self.high - self.low) * torch.rand(rows, self.count, generator=generator)
-        return torch.as_tensor(shift_time(u_NL, self.shift))
+        return shift_time(u_NL, self.shift)
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class OfSampler:
     shift: float = 1.0
 
     def __call__(self, rows: int, generator: torch.Generator) -> Tensor:
-        level_S = torch.as_tensor(shift_time(1 - torch.arange(self.steps) / self.steps, self.shift))
+        level_S = shift_time(1 - torch.arange(self.steps) / self.steps, self.shift)
         end = int(self.steps * self.share)
         if self.order == "stratified":
             draws = torch.rand(self.count, generator=generator).tolist()

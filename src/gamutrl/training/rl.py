@@ -10,6 +10,7 @@ import copy
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,7 +45,7 @@ CombineFn = Callable[[Batch, Context], Tensor]
 AdvantageFn = Callable[[Batch, Context], Tensor]
 SelectFn = Callable[[Batch, Context], Batch | None]
 PrepareFn = Callable[["RL", Batch, Context], Batch]
-LikelihoodFn = Callable[[Policy, Batch], Tensor]
+LikelihoodFn = Callable[[Any, Batch], Tensor]
 ObjectiveFn = Callable[[Tensor, Batch, Context], Tensor]
 UpdateHook = Callable[["RL", Batch, Context], None]
 
