@@ -72,7 +72,14 @@ def tiny(
         rewards,
         environment=environment,
         sampling=sampling,
-        **{"steps": 60, "weights": TOKEN_MEAN, "kl": KL(0.01), "optimizer": AdamW(lr=8e-5), "prompts_per_step": 16, **changes},
+        **{
+            "steps": 60,
+            "prompts_per_step": 16,
+            "weights": TOKEN_MEAN,
+            "kl": KL(0.01),
+            "optimizer": AdamW(lr=8e-5),
+            **changes,
+        },
     )
     measured = tuple(reward for reward in others if reward.name != metric.name)
     measured_by = replace(sampling, temperature=1.0)
