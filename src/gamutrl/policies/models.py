@@ -251,7 +251,7 @@ def model_of(name: str) -> Any:
     if _file_of(place, "model_index.json"):
         return FlowModel(name)
     config = _file_of(place, "config.json")
-    kind = json.loads(config.read_text("utf-8")).get("model_type") if config else None
+    kind = json.loads(config.read_text("utf-8")).get("model_type", "") if config else ""
     return KINDS.get(kind, TextModel)(name)
 
 

@@ -46,12 +46,15 @@ class ChunkedAttention(nn.Module):
         chunks = Ragged(0, cu_seqlens.diff().tolist(), hidden_states.device)
         wasteful = chunks.real_BM.numel() > 2 * chunks.size
         if wasteful or "sdpa" not in str(self.config._attn_implementation):
-            return super().forward(hidden_states, cu_seqlens, position_embeddings=position_embeddings, **kwargs)  # type: ignore[misc]
+            return super().forward(hidden_states, cu_seqlens, position_embeddings=position_embeddings, **kwargs)
         query, key, value = self.qkv(hidden_states).view(len(hidden_states), 3, self.num_heads, -1).unbind(1)
         cos, sin = rotation(*(angle.float()[:, None] for angle in position_embeddings))
         query, key = (rotated(tensor.float(), cos, sin).to(value.dtype) for tensor in (query, key))
+        query, key, value = (chunks.pad(tensor.transpose(0, 1)[None]) for tensor in (query, key, value))
         seen = scaled_dot_product_attention(
-            *(chunks.pad(tensor.transpose(0, 1)[None]) for tensor in (query, key, value)),
+            query,
+            key,
+            value,
             attn_mask=None if chunks.uniform else chunks.real_BM[:, None, None],
             scale=self.scaling,
         )

@@ -69,7 +69,8 @@ class BlobNet(nn.Module):
         phase_NF = sigma_N[:, None].to(x_ND.dtype) * frequency
         told_NW = self.time(torch.cat([phase_NF.sin(), phase_NF.cos()], 1)) + self.kind(kind_N) + self.place(place_N)
         h_NW = self.first(x_ND)
-        for into, out in self.blocks:  # type: ignore[misc]
+        for block in self.blocks:
+            into, out = block.children()
             h_NW = h_NW + out(F.silu(into(h_NW) + told_NW))
         return self.last(h_NW)
 

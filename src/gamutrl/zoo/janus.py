@@ -8,6 +8,7 @@ pictures in 36 patches. Small enough that a group of pictures is drawn within a 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -84,7 +85,7 @@ def build_processor(tokenizer: PreTrainedTokenizerFast) -> JanusProcessor:
 
 def build_model(tokenizer: PreTrainedTokenizerFast, seed: int = 0) -> JanusForConditionalGeneration:
     """The model with random weights."""
-    ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in {"bos": BOS, "eos": EOS, "pad": PAD}.items()}
+    ids = tokenizer.get_vocab()
     config = JanusConfig(
         text_config=LlamaConfig(
             vocab_size=len(tokenizer),
@@ -95,7 +96,9 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int = 0) -> JanusForCo
             num_key_value_heads=4,
             max_position_embeddings=1024,
             tie_word_embeddings=True,
-            **{f"{name}_token_id": number for name, number in ids.items()},
+            bos_token_id=ids[BOS],
+            eos_token_id=ids[EOS],
+            pad_token_id=ids[PAD],
         ),
         vision_config=JanusVisionConfig(
             hidden_size=96,
@@ -119,12 +122,12 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int = 0) -> JanusForCo
             projection_dim=WIDTH,
             image_token_embed_dim=WIDTH,
         ),
-        image_token_id=tokenizer.convert_tokens_to_ids(IMAGE),
+        image_token_id=ids[IMAGE],
         tie_word_embeddings=True,
     )
     torch.manual_seed(seed)
     model = JanusForConditionalGeneration(config)
-    model.generation_config.eos_token_id, model.generation_config.pad_token_id = ids["eos"], ids["pad"]
-    model.generation_config.bos_token_id = ids["bos"]
-    model.generation_config.generation_kwargs = {"boi_token_id": tokenizer.convert_tokens_to_ids(BOI)}
+    generation: Any = model.generation_config
+    generation.bos_token_id, generation.eos_token_id, generation.pad_token_id = ids[BOS], ids[EOS], ids[PAD]
+    generation.generation_kwargs = {"boi_token_id": ids[BOI]}
     return model

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from gamutrl.data.worlds import pictures
 from gamutrl.functional.masking import random_mask
 from gamutrl.policies.masked import MaskedConfig, MaskedPolicy, MaskedSampling, MaskedTransformer
+from gamutrl.policies.masked.model import Kind
 from gamutrl.zoo import tokens, var
 from gamutrl.zoo.packaged import MODELS
 from gamutrl.zoo.train import Phase
@@ -75,7 +76,7 @@ def train(model: MaskedTransformer, shown: tokens.Bank, plan: Plan, work: Path) 
     phase.resume(work)
 
     def loss_of(index: Tensor) -> tuple[Tensor, dict[str, float]]:
-        kind = "text" if float(torch.rand(())) < SAID else "image"
+        kind: Kind = "text" if float(torch.rand(())) < SAID else "image"
         if kind == "text":
             layout, answer = model.layout(describe.expand(len(index), -1), code_BS[index]), word_BQ[index][:, 1:]
         else:

@@ -29,23 +29,23 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
-            shapes: dict[torch.Size, list[nn.Parameter]] = {}
+            shapes: dict[torch.Size, list[tuple[nn.Parameter, Tensor]]] = {}
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    shapes.setdefault(parameter.shape, []).append(parameter)
+                    shapes.setdefault(parameter.shape, []).append((parameter, parameter.grad))
             for shape, parameters in shapes.items():
                 directions = []
-                for parameter in parameters:
+                for parameter, gradient in parameters:
                     state = self.state[parameter]
                     if not state:
                         state["momentum"] = torch.zeros_like(parameter)
-                    state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
-                    directions.append(torch.lerp(parameter.grad, state["momentum"], group["momentum"]))
+                    state["momentum"].lerp_(gradient, 1 - group["momentum"])
+                    directions.append(torch.lerp(gradient, state["momentum"], group["momentum"]))
                 # A convolution's kernel is the matrix that a patch is multiplied with.
                 stacked = torch.stack(directions).flatten(2)
                 scale = group["lr"] * 0.2 * max(stacked.shape[1:]) ** 0.5
-                for parameter, direction in zip(parameters, orthogonal(stacked).unbind()):
+                for (parameter, _), direction in zip(parameters, orthogonal(stacked).unbind()):
                     step = direction.view(shape)
                     parameter.mul_(1 - group["lr"] * group["weight_decay"]).sub_(step, alpha=scale)

@@ -64,7 +64,9 @@ class Phase:
 
     @classmethod
     def start(cls, name: str, modules: nn.Module) -> Phase:
-        matrices, tables, others = [], [], []
+        matrices: list[nn.Parameter] = []
+        tables: list[nn.Parameter] = []
+        others: list[nn.Parameter] = []
         for key, parameter in modules.named_parameters():
             table = "embed" in key or parameter.dim() > 2
             (others if parameter.dim() < 2 else tables if table else matrices).append(parameter)

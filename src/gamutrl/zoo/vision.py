@@ -42,7 +42,7 @@ class Heads(nn.Module):
         self.scale = nn.Parameter(torch.tensor(4.5))
         self.words = [_spellings(tokenizer, names) for names in (KINDS, COLOURS, [*map(str, range(render.SIZE + 1))])]
         for edge in self.edges:
-            nn.init.orthogonal_(edge.weight)
+            nn.init.orthogonal_(edge.get_parameter("weight"))
 
     def forward(
         self, features: Tensor, embedding: Tensor, kind: Tensor, colour: Tensor, box: Tensor, tint: Tensor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,7 +18,9 @@ def merged(module: nn.Module) -> Iterator[None]:
     exchanged and put back, never added to and subtracted from, so they come out as they were. No gradient inside.
     """
     disable = getattr(module, "disable_adapter", None)
-    layers = [part for part in module.modules() if hasattr(part, "get_delta_weight") and hasattr(part, "base_layer")]
+    layers: list[Any] = [
+        part for part in module.modules() if hasattr(part, "get_delta_weight") and hasattr(part, "base_layer")
+    ]
     weights = [layer.base_layer.weight for layer in layers]
     rounds = any(weight.dtype != torch.float32 for weight in weights)
     if disable is None or not layers or rounds or any(getattr(layer, "lora_variant", None) for layer in layers):

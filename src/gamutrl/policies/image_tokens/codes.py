@@ -70,11 +70,11 @@ def codes_of(model: PreTrainedModel, processor: ProcessorMixin, side: int | None
 class JanusCodes:
     """Janus and Janus-Pro (arXiv 2410.13848, 2501.17811): a code table and a generation head beside the words'."""
 
-    row, line = 0, None
+    row: int = 0
+    line: int | None = None
 
-    def __init__(self, model: PreTrainedModel, processor: ProcessorMixin) -> None:
-        self.model: Any = model
-        self.processor: Any = processor
+    def __init__(self, model: Any, processor: Any) -> None:
+        self.model, self.processor = model, processor
         base = self.model.model
         self.vq = base.vqmodel
         self.size = self.vq.config.num_embeddings
@@ -124,9 +124,8 @@ class Emu3Codes:
     side: codes along a picture's edge; by default what the processor draws.
     """
 
-    def __init__(self, model: PreTrainedModel, processor: ProcessorMixin, side: int | None) -> None:
-        self.model: Any = model
-        self.processor: Any = processor
+    def __init__(self, model: Any, processor: Any, side: int | None) -> None:
+        self.model, self.processor = model, processor
         mapping = self.model.vocabulary_mapping
         if not mapping.image_tokens:
             raise ValueError(
@@ -135,7 +134,8 @@ class Emu3Codes:
         height, width = processor.calculate_generate_size(processor.ratio, processor.image_area, 8)
         height, width = (height, width) if side is None else (side, side)
         self.shape = height, width
-        self.count, self.row, self.line = height * width, width, int(mapping.eol_token_id)
+        self.count, self.row = height * width, width
+        self.line: int | None = int(mapping.eol_token_id)
         self.token_of = mapping.img2bpe_mapping_tensor.long()
         self.size = len(self.token_of)
         self.opening = f"{processor.image_start_token}{height}*{width}{processor.fake_token_around_image}"

@@ -56,7 +56,7 @@ class ImageTokenPolicy(TextPolicy):
         self.segments = JointSegments(processor, self.backbone)
 
     @classmethod
-    def load(  # type: ignore[override]
+    def load(
         cls,
         name_or_path: str | Path,
         *,
@@ -121,7 +121,7 @@ class ImageTokenPolicy(TextPolicy):
         """One rollout a prompt, whose actions are given: words and the token that ends them, a picture, or a plan that
         runs on into its picture. `sampling` says at which guidance and temperature they are scored."""
         pictures = [one if isinstance(one, Image.Image) else one[1] for one in made if not isinstance(one, str)]
-        codes = iter(self.codes.encode(pictures) if pictures else [])
+        codes: Iterator[Tensor] = iter(self.codes.encode(pictures) if pictures else [])
         rollouts = []
         for prompt, one in zip(prompts, made):
             turns: list[Turn] = []
@@ -211,7 +211,8 @@ class ImageTokenPolicy(TextPolicy):
                 banned = torch.tensor(self.segments.banned, dtype=torch.long, device=hidden_NTD.device)
                 yield _Part(chosen, states, self.backbone.logits, 0, banned, self.backbone.words)
                 continue
-            states, head = states[:, : self.codes.count], self.codes.logits
+            head: Callable[[Tensor], Tensor] = self.codes.logits
+            states = states[:, : self.codes.count]
             if guidance != 1.0:
                 states = torch.cat([states, self._unasked(chosen, sequences)], dim=-1)
                 head = guided_head(self.codes, guidance)

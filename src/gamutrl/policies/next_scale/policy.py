@@ -144,7 +144,8 @@ class NextScalePolicy:
         if sampling.needs_unconditional:
             both = condition.join(self.unconditional().take(torch.zeros(rows, dtype=torch.long, device=self.device)))
         cache: Cache = []
-        seen, total, codes, logps = None, torch.zeros((), device=self.device), [], []
+        seen: Tensor | None = None
+        total, codes, logps = torch.zeros((), device=self.device), [], []
         for k, side in enumerate(self.scales):
             inputs = None if seen is None else seen.repeat(len(both) // rows, 1, 1)
             logits = self.module.transformer.scale(k, inputs, both, cache)
