@@ -357,7 +357,8 @@ class TestWeights:
             policy.log_probs(batch).sum().backward()
             gradients.append([p.grad for p in policy.module.parameters()])
         for a, b in zip(*gradients):
-            assert torch.allclose(a, b, rtol=1e-4, atol=1e-6)
+            # Layers that are run again are the library's own, which round in another order than ours.
+            assert torch.allclose(a, b, rtol=1e-4, atol=2e-6 * max(1.0, float(a.abs().max())))
 
     def test_what_cannot_be_loaded_says_why(self, tmp_path):
         with pytest.raises(ValueError, match="can't be loaded as an image-text-to-text model"):
