@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -66,7 +68,8 @@ def test_the_packaged_model_draws_what_is_asked(name):
     assert model_of(name) == spec()
     assert SCRIPTS[name] == script.__name__
     policy = spec().load()
-    assert var.measured(policy, script.MEASURED_BY, rows=40)["digit"] > 0.3
+    card = json.loads((zoo.path(name) / "card.json").read_text("utf-8"))
+    assert var.measured(policy, script.MEASURED_BY, rows=40)["digit"] > card["held_out"]["digit"] - 0.1
 
 
 def test_the_packaged_model_says_what_it_sees():
