@@ -62,7 +62,7 @@ def test_a_step_of_the_published_settings(slug, pipelines, tmp_path):
     measured = replace(preset.evaluation.sampling, steps=3)
     evaluation = replace(preset.evaluation, data=PROMPTS, metric=rewards[0], others=(), rows=2, sampling=measured)
     place = str(pipelines[FAMILIES[slug]])
-    model = replace(preset.model, name=place, height=0, width=0, device="cpu", dtype="float32")
+    model = replace(preset.model, name=place, height=32, width=32, device="cpu", dtype="float32")
     run = train(replace(preset, model=model, stages=(stage,), evaluation=evaluation), tmp_path / "run")
     assert run.summary["steps"] == 1
     assert (tmp_path / "run" / "model").is_dir()
