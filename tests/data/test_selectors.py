@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from patience import bounded
 
 from gamutrl.data.columns import Columns
 from gamutrl.data.problems import BadRow, DataError
@@ -106,13 +106,11 @@ def test_splitting_undoes_joining(parts):
 
 
 def test_megabytes_of_hostile_text_are_read_in_time():
-    start = time.perf_counter()
     for hostile in ("[" * 1_000_000, "a[" + "[" * 500_000, "{" * 1_000_000, "a." * 500_000 + "["):
-        with pytest.raises((DataError, BadRow)):
+        with bounded(hostile[:3]), pytest.raises((DataError, BadRow)):
             selector(hostile)(ROW)
-    with pytest.raises(BadRow):
+    with bounded(), pytest.raises(BadRow):
         selector("deep[0]")({"deep": "[" * 1_000_000})
-    assert time.perf_counter() - start < 3
 
 
 @pytest.mark.parametrize(

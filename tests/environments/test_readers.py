@@ -1,11 +1,11 @@
 """Every reader of what a model wrote is total: on any text it answers, within a second of work for a megabyte."""
 
-import time
 from functools import partial
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from patience import bounded
 
 from gamutrl.environments import calls, crops, drawings, games, transcripts, zoom
 from gamutrl.rewards import (
@@ -30,7 +30,7 @@ READERS = {
     "after_last": calls.after_last,
     "action_list": calls.action_list,
     "first_group": calls.first_group,
-    "flat_objects": partial(calls.flat_objects, key="bbox_2d"),
+    "flat_objects": lambda text: list(calls.flat_objects(text, "bbox_2d")),
     "fenced_blocks": calls.fenced_blocks,
     "integers_chosen": partial(calls.integers_chosen, choices=9),
     "drawing_in": drawings.drawing_in,
@@ -126,11 +126,10 @@ MEGABYTES += [piece * (1_000_000 // len(piece)) for piece in ("[", "1", "box: ["
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_a_megabyte_of_anything_is_a_second_of_work(name):
+def test_a_megabyte_of_anything_is_read_in_time(name):
     for number, text in enumerate(MEGABYTES):
-        start = time.process_time()
-        READERS[name](text)
-        assert time.process_time() - start < 1, f"text {number}"
+        with bounded(f"text {number}"):
+            READERS[name](text)
 
 
 @settings(max_examples=60, deadline=None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import replace
 from itertools import pairwise
 
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from patience import bounded
 from PIL import Image, ImageDraw
 
 from gamutrl.core import Prompt, image, video
@@ -243,9 +243,8 @@ class TestDrawing:
 
     def test_far_corners_and_strange_labels_are_drawn_in_no_time(self):
         item = {"bbox_2d": [-1e300, 1e300, 1e300, -1e300], "label": "\ud800\x00" * 1000}
-        start = time.process_time()
-        draw.DrawItems()(desk(self.black), {"index": 1, "items": [item] * 64})
-        assert time.process_time() - start < 1
+        with bounded():
+            draw.DrawItems()(desk(self.black), {"index": 1, "items": [item] * 64})
 
 
 class TestFilters:
@@ -384,10 +383,9 @@ MEGABYTES = [
 
 
 @pytest.mark.parametrize("name", BOXES)
-def test_a_megabyte_of_anything_is_a_second_of_work(name):
+def test_a_megabyte_of_anything_is_answered_in_time(name):
     box, prompt = BOXES[name]
     for number, turn in enumerate(MEGABYTES):
         episode = box(prompt, 0)
-        start = time.process_time()
-        episode.step(turn)
-        assert time.process_time() - start < 1, f"text {number}"
+        with bounded(f"text {number}"):
+            episode.step(turn)

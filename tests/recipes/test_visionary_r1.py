@@ -8,7 +8,7 @@ import pytest
 from by_hand import Scripted, groups_of, random_model, short_run
 
 from gamutrl.core import Context, Prompt, Sampling
-from gamutrl.data.worlds.oracles import read_signs
+from gamutrl.data.worlds.oracles import read_scene
 from gamutrl.recipes.visionary_r1 import CAPTION, FORMAT, ONE_LINE, READER, RECIPE, right
 from gamutrl.rewards.table import score, weighted_sum
 from gamutrl.training.config import from_json, to_json
@@ -21,7 +21,7 @@ def described(info: str, answer: str = "20") -> str:
 
 
 ROW = Prompt.ask("red + cyan = ? Reply so.", answer="20", question="red + cyan = ?")
-READS = Context(responders={"reader": read_signs})
+READS = Context(responders={"reader": read_scene})
 
 
 def caption(*said: str, reward=CAPTION, context=READS) -> list[float]:

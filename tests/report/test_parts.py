@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import time
 from xml.dom.minidom import parseString
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from patience import bounded
 from PIL import Image
 
 from gamutrl.report.history import Concentration
@@ -73,9 +73,8 @@ def test_a_thought_and_an_answer_are_told_apart():
 
 
 def test_a_megabyte_of_brackets_is_cut_at_once():
-    began = time.process_time()
-    found = pieces("<" * 500_000 + "<answer>" * 60_000)
-    assert time.process_time() - began < 1
+    with bounded():
+        found = pieces("<" * 500_000 + "<answer>" * 60_000)
     assert sum(len(piece.text) for piece in found if piece.kind != "cut") == MAX_TEXT
     assert "more characters" in found[-1].text
 

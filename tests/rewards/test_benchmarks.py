@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
+from patience import bounded
 
 from gamutrl.rewards import benchmarks
 
@@ -96,6 +95,5 @@ def test_any_text_is_graded(text):
 )
 def test_a_megabyte_of_anything_is_graded_in_time(unit):
     text = unit * (1_000_000 // len(unit))
-    start = time.process_time()
-    _all_of(text)
-    assert time.process_time() - start < 5
+    with bounded():
+        _all_of(text)

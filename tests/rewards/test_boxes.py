@@ -2,11 +2,11 @@
 
 import json
 import math
-import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from patience import bounded
 
 from gamutrl.rewards import boxes as b
 from gamutrl.rewards.parsing import boxes_in, detections, json_in
@@ -68,12 +68,11 @@ HOSTILE += ['{"bbox_2d":[1,2,3,4]},']
 
 
 @pytest.mark.parametrize("piece", HOSTILE)
-def test_a_megabyte_of_anything_is_scored_within_a_second(piece):
+def test_a_megabyte_of_anything_is_scored_in_time(piece):
     text = "<answer>[" + piece * (1_000_000 // len(piece)) + "</answer>"
     for score in SCORES:
-        start = time.process_time()
-        assert 0 <= score(text, [[1, 2, 3, 4]]) <= 1
-        assert time.process_time() - start < 1
+        with bounded():
+            assert 0 <= score(text, [[1, 2, 3, 4]]) <= 1
 
 
 @given(st.lists(box, max_size=4), st.lists(box, max_size=4))

@@ -1,12 +1,12 @@
 """Every reward of text is total: on any text it returns a finite number, within a second of work."""
 
 import math
-import time
 from functools import partial
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from patience import bounded
 
 from gamutrl.rewards import (
     answers,
@@ -112,11 +112,10 @@ def imported():
 
 
 @pytest.mark.parametrize("name", SCORES)
-def test_a_megabyte_of_anything_is_a_second_of_work(name):
+def test_a_megabyte_of_anything_is_scored_in_time(name):
     for number, text in enumerate(MEGABYTES):
-        start = time.process_time()
-        assert math.isfinite(SCORES[name](text))
-        assert time.process_time() - start < 1, f"text {number}"
+        with bounded(f"text {number}"):
+            assert math.isfinite(SCORES[name](text))
 
 
 WORDS = ["No Objects", "None", "to", "{", "}", "[", "]", "(", ")", "'", '"', "NaN", "1e999", "%", "Infinity", "-"]

@@ -39,11 +39,11 @@ HOSTILE += ["\ud800\x00$1$"]
 
 
 @pytest.mark.parametrize("answer", HOSTILE)
-def test_hostile_maths_ends_within_a_second(answer):
+def test_hostile_maths_ends(answer):
     math_equal("1", "1")
     start = time.monotonic()
     math_equal(answer, "5")
-    assert time.monotonic() - start < 30  # CPU time is bounded at 0.75 s; the clock has to allow for a busy machine
+    assert time.monotonic() - start < 60  # CPU time is bounded at 0.75 s; the clock has to allow for a busy machine
     assert math_equal("1/2", "0.5") is True
 
 

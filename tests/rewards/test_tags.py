@@ -1,11 +1,11 @@
 """Tagged text: what stands inside a tag, and whether a text is laid out as asked."""
 
 import re
-import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from patience import bounded
 
 from gamutrl.rewards.tags import exactly_once, tag_format, tag_text, tag_texts
 
@@ -84,11 +84,10 @@ HOSTILE = ["<think>", "<answer>\n", "</answer>", "<think></think>", "</think><an
 
 
 @pytest.mark.parametrize("piece", HOSTILE)
-def test_a_megabyte_of_anything_takes_less_than_a_second(piece):
+def test_a_megabyte_of_anything_is_read_in_time(piece):
     text = "<think>" + piece * (1_000_000 // len(piece))
-    start = time.process_time()
-    for layout in ({}, {"before": True, "after": True}, {"multiline": False, "before": True}, {"once": True}):
-        tag_format(text, **layout)
-    tag_text(text, which="last")
-    tag_text(text, which="last", multiline=False)
-    assert time.process_time() - start < 6
+    with bounded():
+        for layout in ({}, {"before": True, "after": True}, {"multiline": False, "before": True}, {"once": True}):
+            tag_format(text, **layout)
+        tag_text(text, which="last")
+        tag_text(text, which="last", multiline=False)

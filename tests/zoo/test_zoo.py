@@ -144,5 +144,5 @@ def test_the_packaged_model_reads_digits_it_never_saw():
     loaded = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
     probes = [probe for probe in measure.PROBES if probe.name == "digits classify"]
     (scored,) = measure.measure(loaded, AutoProcessor.from_pretrained(folder), rows=60, probes=probes)
-    assert scored["greedy"] >= 0.75
+    assert scored["greedy"] >= 0.9
     assert scored["constant"] <= 0.3

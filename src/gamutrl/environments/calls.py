@@ -68,10 +68,11 @@ def groups(text: str, brackets: str, levels: int) -> Iterator[tuple[int, int]]:
                 yield start, match.end()
 
 
-def flat_objects(text: str, key: str = "") -> list[dict[str, Any]]:
-    """The JSON objects of a text that hold no other objects and a key that begins so, whatever stands around them."""
+def flat_objects(text: str, key: str = "") -> Iterator[dict[str, Any]]:
+    """The JSON objects of a text that hold no other objects and a key that begins so, whatever stands around them, one
+    by one: who needs the first few does not read the others."""
     found = (loads(match[0]) for match in re.finditer(r"\{[^{}]*\}", text))
-    return [value for value in found if isinstance(value, dict) and any(one.startswith(key) for one in value)]
+    return (value for value in found if isinstance(value, dict) and any(one.startswith(key) for one in value))
 
 
 def fenced_blocks(text: str, language: str = "json") -> list[str]:

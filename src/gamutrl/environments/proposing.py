@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from gamutrl.core import Prompt
@@ -41,9 +42,9 @@ class Proposing:
 
 def regions_in(text: str, frame: Sequence[float], most: int) -> list[list[float]]:
     """The first boxes of a text that have an area in the picture, as fractions of it."""
-    found = [numbers(item.get("bbox_2d"), 4) for item in calls.flat_objects(text, "bbox_2d")]
-    boxes = [crops.clipped(crops.ordered(box), frame) for box in found if box]
-    return [crops.scaled(box, frame, (1, 1)) for box in boxes if crops.croppable(box)][:most]
+    found = (numbers(item.get("bbox_2d"), 4) for item in calls.flat_objects(text, "bbox_2d"))
+    boxes = (crops.clipped(crops.ordered(box), frame) for box in found if box)
+    return [crops.scaled(box, frame, (1, 1)) for box in islice(filter(crops.croppable, boxes), most)]
 
 
 @dataclass(eq=False)

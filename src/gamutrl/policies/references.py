@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -91,3 +91,30 @@ class References:
             have = ", ".join(self.copies) or "none"
             raise KeyError(f"There is no reference {name!r} (there are: {have}); call keep_reference({name!r}) first.")
         return self.copies[name]
+
+
+class Referenced:
+    """What every policy promises of its weights (`policies.base`): those that train, and its named copies."""
+
+    module: nn.Module
+    references: References
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        return (parameter for parameter in self.module.parameters() if parameter.requires_grad)
+
+    def reference(self, name: str) -> AbstractContextManager[None]:
+        """Inside, the policy acts and scores as its named copy, without gradient."""
+        return self.references.use(name)
+
+    def keep_reference(self, name: str) -> None:
+        self.references.keep(name)
+
+    def update_reference(self, name: str, decay: float = 0.0) -> None:
+        self.references.update(name, decay)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What trains, and the named copies: one flat dictionary of tensors."""
+        return self.references.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        self.references.load_state_dict(state)

@@ -1,4 +1,5 @@
-"""A small network that says how good outputs are for their prompts: a reward model where nothing larger is named."""
+"""Small networks that say how good outputs are for their prompts, where nothing larger is named: a reward model, and
+the value of what is not finished yet."""
 
 from __future__ import annotations
 
@@ -48,6 +49,25 @@ class ScoreNet(nn.Module):
     def forward(self, x_RD: Tensor, words: Tensor, start_R: Tensor) -> Tensor:
         h_RW = torch.nn.functional.silu(self.first(x_RD) + self.word(words, start_R))
         return self.last(torch.nn.functional.silu(self.second(h_RW)))
+
+
+class Value(nn.Module):
+    """What a noisy latent is worth at a step, for a prompt's words: three layers, scaled by each step's own factors."""
+
+    def __init__(self, size: int, steps: int, width: int) -> None:
+        super().__init__()
+        self.word = nn.EmbeddingBag(WORDS, width, mode="mean")
+        self.layers = nn.ModuleList(nn.Linear(k, width) for k in (size + width, width, width))
+        self.scales = nn.ModuleList(nn.Embedding(steps, width) for _ in self.layers)
+        self.last = nn.Linear(width, 1)
+        for scale in self.scales:
+            nn.init.uniform_(scale.weight)  # type: ignore[arg-type]
+
+    def forward(self, x_MD: Tensor, step_M: Tensor, words: Tensor, start_M: Tensor) -> Tensor:
+        h_MW = torch.cat([x_MD, self.word(words, start_M)], 1)
+        for layer, scale in zip(self.layers, self.scales):
+            h_MW = torch.relu(layer(h_MW) * scale(step_M))
+        return self.last(h_MW)[:, 0]
 
 
 class Scorer:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -29,12 +28,12 @@ from gamutrl.policies.media import embedded
 from gamutrl.policies.models import Lora
 from gamutrl.policies.packing import Continuation, Rows, packs
 from gamutrl.policies.plain import Plain
-from gamutrl.policies.references import References
+from gamutrl.policies.references import Referenced, References
 from gamutrl.policies.rollouts import converse
 from gamutrl.policies.segments import Segment, Segments
 
 
-class TextPolicy:
+class TextPolicy(Referenced):
     """A vision-language model that acts by text.
 
     module: the model (with adapters, a `PeftModel`). max_prompt_tokens: a longer prompt is an error, or is dropped with
@@ -99,9 +98,6 @@ class TextPolicy:
     def exact(self) -> bool:
         """Whether what sampling records is what `log_probs` finds: both share prompts, in the same arithmetic."""
         return self._packs
-
-    def parameters(self) -> Iterator[nn.Parameter]:
-        return (parameter for parameter in self.module.parameters() if parameter.requires_grad)
 
     # -- acting ---------------------------------------------------------------------------------------------------
 
@@ -271,24 +267,7 @@ class TextPolicy:
             hidden = self.backbone.hidden(embeds, pack.position_AL[:, None], pack.layout, deep, pack.wanted_W)
             yield pack.rows, hidden, pack.source_NT
 
-    # -- references, weights --------------------------------------------------------------------------------------
-
-    def reference(self, name: str) -> AbstractContextManager[None]:
-        """Inside, the policy acts and scores as its named copy, without gradient."""
-        return self.references.use(name)
-
-    def keep_reference(self, name: str) -> None:
-        self.references.keep(name)
-
-    def update_reference(self, name: str, decay: float = 0.0) -> None:
-        self.references.update(name, decay)
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """What trains, and the named copies: one flat dictionary of tensors."""
-        return self.references.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        self.references.load_state_dict(state)
+    # -- weights --------------------------------------------------------------------------------------------------
 
     def save(self, folder: Path | str) -> None:
         """Weights as safetensors, with all that `load` needs to find them again."""

@@ -23,9 +23,8 @@ from torch import Tensor
 
 from gamutrl.core import Batch, Context, Prompt, Row
 from gamutrl.functional.trees import (
-    best_and_worst,
-    best_per_branch,
     depth_advantages,
+    kept_edges,
     node_rewards,
     slid_depths,
 )
@@ -111,19 +110,19 @@ class Pruned:
 
     def __call__(self, batch: Batch, context: Context) -> Batch:
         depth_N = torch.tensor([row.turns.start + 1 for row in batch.rows])
-        left_out = slid_depths(self.depths, context.step // self.slide, self.stop)
-        keep_N = ~torch.isin(depth_N, torch.tensor(left_out, dtype=torch.long))
-        if self.width != "none":
-            for group in batch.group_R.unique():
-                wide = (keep_N & (depth_N - 1 > self.splits[-1]) & (batch.group_N == group)).nonzero().flatten()
-                keep_N[wide] = self._best(batch, wide)
+        keep_N = torch.zeros(len(depth_N), dtype=torch.bool)
+        for group in batch.group_R.unique():
+            tree = (batch.group_N == group).nonzero().flatten()
+            keep_N[tree] = kept_edges(
+                depth_N[tree],
+                batch["advantage_NT"][tree, 0],
+                batch.rollout_N[tree],
+                pruned=slid_depths(self.depths, context.step // self.slide, self.stop),
+                wide_after=None if self.width == "none" else self.splits[-1] + 1,
+                share=self.share,
+                per_branch=self.width == "branch",
+            )
         return batch.take_rows(keep_N.nonzero().flatten())
-
-    def _best(self, batch: Batch, wide: Tensor) -> Tensor:
-        advantage_E = batch["advantage_NT"][wide, 0]
-        if self.width == "ends":
-            return best_and_worst(advantage_E, self.share)
-        return best_per_branch(advantage_E, batch.rollout_N[wide], self.share)
 
 
 TINY = tiny(

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
@@ -34,7 +34,7 @@ from gamutrl.rewards.alignment import token_matching
 from gamutrl.rewards.answers import same_word_or_number, soft_jaccard
 from gamutrl.rewards.base import Reward, Score, per_rollout
 from gamutrl.rewards.models.embedding import ClipScore
-from gamutrl.rewards.outputs import pixels
+from gamutrl.rewards.outputs import Only, pixels
 from gamutrl.rewards.shown import Shown
 from gamutrl.rewards.tags import tag_format, tag_text
 from gamutrl.training.defaults import ActionWeights
@@ -69,22 +69,6 @@ class DrawAndAnswer:
     def rollouts(self, stage: RL) -> int:
         """How many rollouts a prompt costs."""
         return 2 * stage.group_size
-
-
-@dataclass(frozen=True)
-class Only:
-    """A score of the rollouts that drew, or of those that wrote; it does not apply to the others."""
-
-    makes: Literal["text", "image"]
-    score: Score
-
-    def __call__(self, batch: Batch, context: Context) -> Tensor:
-        drew_R = torch.tensor([isinstance(rollout.output, Image.Image) for rollout in batch.rollouts])
-        applies_R = drew_R if self.makes == "image" else ~drew_R
-        value_R = torch.full((len(drew_R),), torch.nan)
-        if applies_R.any():
-            value_R[applies_R] = self.score(batch.take_rollouts(applies_R), context).float()
-        return value_R
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gamutrl.core import Batch, Context
 from gamutrl.data.sources import Texts
@@ -26,7 +26,7 @@ from gamutrl.functional.ratios import log_ratio
 from gamutrl.policies.flow import FlowSampling
 from gamutrl.policies.flow.policy import prediction
 from gamutrl.policies.models import FlowModel, Lora
-from gamutrl.policies.scorer import WORDS, words_of
+from gamutrl.policies.scorer import Value, words_of
 from gamutrl.recipes.flow_plain import FEW, paper, tiny
 from gamutrl.recipes.recipe import Claim, Recipe
 from gamutrl.rewards.base import Reward
@@ -34,25 +34,6 @@ from gamutrl.rewards.models.image_reward import ImageReward
 from gamutrl.training.defaults import Reference, old_and_reference, old_of
 from gamutrl.training.optimizer import AdamW
 from gamutrl.training.rl import RL
-
-
-class Value(nn.Module):
-    """What a noisy latent is worth at a step, for a prompt's words: three layers, scaled by each step's own factors."""
-
-    def __init__(self, size: int, steps: int, width: int) -> None:
-        super().__init__()
-        self.word = nn.EmbeddingBag(WORDS, width, mode="mean")
-        self.layers = nn.ModuleList(nn.Linear(k, width) for k in (size + width, width, width))
-        self.scales = nn.ModuleList(nn.Embedding(steps, width) for _ in self.layers)
-        self.last = nn.Linear(width, 1)
-        for scale in self.scales:
-            nn.init.uniform_(scale.weight)  # type: ignore[arg-type]
-
-    def forward(self, x_MD: Tensor, step_M: Tensor, words: Tensor, start_M: Tensor) -> Tensor:
-        h_MW = torch.cat([x_MD, self.word(words, start_M)], 1)
-        for layer, scale in zip(self.layers, self.scales):
-            h_MW = torch.relu(layer(h_MW) * scale(step_M))
-        return self.last(h_MW)[:, 0]
 
 
 @dataclass

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from gamutrl.core import Batch, Context
 from gamutrl.data.transforms import WithPrefix
-from gamutrl.functional.denoising import clean_from_known
+from gamutrl.functional.denoising import aligned, aligned_levels
 from gamutrl.policies.flow import Corruption, FlowPolicy, FlowSampling, Outputs
 from gamutrl.policies.flow.state import State
 from gamutrl.recipes.denoising_plain import PROMPTS, on_blobs, on_pipeline
@@ -42,13 +42,13 @@ STYLISED = ("Concept art", "Painting", "Anime", "Flat", "Oil")
 class Levels:
     """The noise levels that are trained, from the noisiest, in `points` steps; a draw takes one of them for a batch.
 
-    span: how far apart the levels of a step are, a share of all.
+    share: how much of the way is left to the known noise.
     """
 
     noisiest: float = 0.964
     cleanest: float = 0.75
     points: int = 1000
-    span: float = 0.1
+    share: float = 0.9
     margin: int = 5
 
     def place(self, generator: torch.Generator) -> int:
@@ -58,11 +58,8 @@ class Levels:
     def steps(self, place: int) -> list[tuple[float, float]]:
         """From where to where each branch steps: down to the place, and from below it up again."""
         level = torch.linspace(self.noisiest, self.cleanest, self.points, dtype=torch.float64).tolist()
-        wide = min(self.points - place, int(self.span * self.points), place)
-        ends = []
-        for base in (place, max(place - wide, 1)):
-            ends.append((level[self.points - min(base + wide, self.points)], level[self.points - base]))
-        return [ends[0], ends[1][::-1]]
+        ends = (aligned_levels(self.points, place, self.share, inverse=inverse) for inverse in (False, True))
+        return [(level[start], level[end]) for start, end in ends]
 
 
 @dataclass(frozen=True)
@@ -85,8 +82,7 @@ class DirectAlign:
             noised_R = policy.denoiser.schedule.mix(clean_R, noise_R, before[:, 0])
             corruption = Corruption(noised_R[:, None], noise_R[:, None], before, policy.denoiser.schedule.at(before)[1])
             velocity_R = policy.denoise(outputs, corruption, self.guidance)[:, 0]
-            stepped_R = noised_R + (end - start) * velocity_R
-            recovered.append(clean_from_known(stepped_R, noise_R, after[0, 0]))
+            recovered.append(aligned(clean_R, noise_R, before[0, 0], after[0, 0], velocity_R))
         return torch.stack(recovered, 1).flatten(0, 1)
 
 

@@ -97,7 +97,7 @@ RECIPE = Recipe(
         "age of at most 10 (tiny) or 20 steps are ours: the report gives none",
         "objective": "stored log-probabilities and the clip correct for staleness; the report does not say how",
         "tiny.rewards.model": "a rule that compares the reasoning with the world's own stands for the reward model",
-        "tiny.kl": "0.01: a small model forgets its layout sooner; the report's formula has no KL",
+        "tiny.kl": "0.02: a small model forgets its layout sooner; the report's formula has no KL",
         "paper.responders": "the reward model is asked at an endpoint that answers a conversation with its score",
         "paper.data": "prompts and mixture are not published; one file of problem, answer, image",
         "paper.sampling": "not published, nor are the number of steps and the batch",

@@ -160,7 +160,7 @@ RECIPE = Recipe(
     },
     claim=Claim("AP and boxes an answer on held-out rows", baseline="vlm-r1/ablation, AP alone"),
     assumptions={
-        "tiny.kl": "0.01 where the paper's detection has none: a small model forgets its layout sooner",
+        "tiny.kl": "0.02 where the paper's detection has none: a small model forgets its layout sooner",
         "paper.data": "paths as after `git clone` of the hub's omlab/VLM-R1, its archives unpacked; its published rows "
         "are the referring ones. Detection rows in the same layout (D3) are scored by AP; their β is 0",
         "paper.ask": "the prompts say what the published ones say, in words of our own",

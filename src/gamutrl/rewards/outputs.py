@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from gamutrl.core import Prompt, Rollout
+from gamutrl.core import Batch, Context, Prompt, Rollout
+from gamutrl.rewards.base import Score
 
 
 def picture_of(rollout: Rollout) -> Image.Image | None:
@@ -50,3 +54,19 @@ def _still(rollout: Rollout) -> Image.Image | Tensor | None:
     if isinstance(output, str):
         raise TypeError("it looks at pictures, but this policy answers with text; choose a model that makes pictures.")
     return output if isinstance(output, Image.Image | Tensor) else None
+
+
+@dataclass(frozen=True)
+class Only:
+    """A score of the rollouts that drew, or of those that wrote; it does not apply to the others."""
+
+    makes: Literal["text", "image"]
+    score: Score
+
+    def __call__(self, batch: Batch, context: Context) -> Tensor:
+        drew_R = torch.tensor([isinstance(rollout.output, Image.Image) for rollout in batch.rollouts])
+        applies_R = drew_R if self.makes == "image" else ~drew_R
+        value_R = torch.full((len(drew_R),), torch.nan)
+        if applies_R.any():
+            value_R[applies_R] = self.score(batch.take_rollouts(applies_R), context).float()
+        return value_R

@@ -6,11 +6,11 @@ import pytest
 
 from gamutrl.core import Message, text
 from gamutrl.data.worlds import scenes
-from gamutrl.data.worlds.oracles import REFUSED, read_scene, read_signs
+from gamutrl.data.worlds.oracles import REFUSED, read_scene
 
 
 def reads(words: str, question: str) -> str:
-    return read_signs([[Message("user", (text(f"Text: {words}\nQuestion: {question}"),))]])[0]
+    return read_scene([[Message("user", (text(f"Text: {words}\nQuestion: {question}"),))]])[0]
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
@@ -39,13 +39,9 @@ def test_a_hostile_text_is_read_in_linear_time():
     assert reads("red " * 200_000 + "red 1" * 100_000, "Which number is red?") in ("1", "unknown")
 
 
-def counts(words: str, question: str) -> str:
-    return read_scene([[Message("user", (text(f"Text: {words}\nQuestion: {question}"),))]])[0]
-
-
 def test_the_worlds_own_captions_hold_the_count():
     rows = scenes.rows("test", 60, seed=1, task="count")
-    assert [counts(row.columns["caption"], row.columns["question"]) for row in rows] == [row.answer for row in rows]
+    assert [reads(row.columns["caption"], row.columns["question"]) for row in rows] == [row.answer for row in rows]
 
 
 @pytest.mark.parametrize(
@@ -59,8 +55,8 @@ def test_the_worlds_own_captions_hold_the_count():
     ],
 )
 def test_a_count_is_made_of_what_is_described(words, said):
-    assert counts(words, "How many circles?") == said
+    assert reads(words, "How many circles?") == said
 
 
 def test_what_does_not_ask_how_many_stays_open():
-    assert counts("red circle top", "What colour is the circle?") == "unknown"
+    assert reads("red circle top", "What colour is the circle?") == "unknown"

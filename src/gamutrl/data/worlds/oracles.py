@@ -17,38 +17,33 @@ _MANY = re.compile(rf"How many (?:({'|'.join(render.COLOURS)}) )?({'|'.join(rend
 _COLOUR = re.compile(rf"\b({'|'.join(render.COLOURS)})\b")
 
 
-def read_signs(conversations: Sequence[Sequence[Message]]) -> list[str]:
-    """Answers `scenes`' questions about printed numbers from descriptions such as "red 12, blue 7".
-
-    Each conversation ends with `Text: …`, a line break and `Question: …`. A text that reckons (`+`, `=`) is refused; a
-    colour without a number, or with two, leaves the question open ("unknown").
-    """
-    return [_read(conversation[-1].text) for conversation in conversations]
-
-
 def read_scene(conversations: Sequence[Sequence[Message]]) -> list[str]:
-    """Answers how many shapes `scenes` shows from descriptions such as "red circle top left, blue square center".
+    """Answers `scenes`' questions from descriptions: of printed numbers from "red 12, blue 7", of how many shapes there
+    are from "red circle top left, blue square center".
 
-    The conversations are those of `read_signs`. A text that holds a number or reckons is refused; a question that does
-    not ask how many is left open ("unknown").
+    Each conversation ends with `Text: …`, a line break and `Question: …`. A text that reckons (`+`, `=`), or that holds
+    a number where shapes are to be counted, is refused; a question that the text leaves open is "unknown": a colour
+    without a number or with two, or another question.
     """
-    return [_count(conversation[-1].text) for conversation in conversations]
+    asked = [conversation[-1].text.rpartition("\nQuestion: ") for conversation in conversations]
+    return [
+        (_count if _MANY.search(question) else _number)(words.removeprefix("Text:"), question)
+        for words, _, question in asked
+    ]
 
 
-def _count(asked: str) -> str:
-    words, _, question = asked.rpartition("\nQuestion: ")
-    if re.search(r"[\d=:]", words.removeprefix("Text:")):
-        return REFUSED
+def _count(words: str, question: str) -> str:
     wanted = _MANY.search(question)
     if wanted is None:
         return "unknown"
+    if re.search(r"[\d=:]", words):
+        return REFUSED
     colour, shape = wanted.group(1), None if wanted.group(2) == "object" else wanted.group(2)
     shown = _SHAPE.findall(words)
     return str(sum(colour in (None, one) and shape in (None, other) for one, other in shown))
 
 
-def _read(asked: str) -> str:
-    words, _, question = asked.rpartition("\nQuestion: ")
+def _number(words: str, question: str) -> str:
     if "+" in words or "=" in words:
         return REFUSED
     numbers: dict[str, set[int]] = {}

@@ -24,7 +24,7 @@ def parse_fenced(text: str) -> str:
 
 
 def parse_regions(text: str) -> list[dict[str, Any]]:
-    return calls.flat_objects(text, "bbox_2d")
+    return list(calls.flat_objects(text, "bbox_2d"))
 
 
 def repair_regions(items: list[dict[str, Any]]) -> list[dict[str, Any]]:

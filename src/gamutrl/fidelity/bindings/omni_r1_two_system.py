@@ -40,7 +40,7 @@ def combined_vos_reward(components: Any, alpha_a: float, alpha_k: float, alpha_g
 def refavs_system2_iou_reward(
     system2_reply: str, gt_box: list[float], img_ori_hw: list[int], img_resized_hw: list[int]
 ) -> float:
-    found = next(iter(calls.flat_objects(system2_reply, "bbox_2d")), {})
+    found = next(calls.flat_objects(system2_reply, "bbox_2d"), {})
     box = parsing.numbers(found.get("bbox_2d"), 4) or (-1.0,) * 4
     true = gt_box if min(gt_box) < 0 else crops.scaled(gt_box, img_ori_hw[::-1], img_resized_hw[::-1])
     return float(iou(box, true))

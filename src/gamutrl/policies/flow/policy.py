@@ -22,7 +22,7 @@ from gamutrl.policies.flow.merged import merged
 from gamutrl.policies.flow.sampling import FlowSampling
 from gamutrl.policies.flow.schedules import Grid
 from gamutrl.policies.flow.state import Denoised, State, standard_noise
-from gamutrl.policies.references import BASE, References
+from gamutrl.policies.references import BASE, Referenced, References
 
 StepStatistic = Callable[[Transition, Tensor], Tensor]
 """`fn(step, predicted_M) -> value_M`: something of M re-scored steps; further axes are kept (`value_NT` then has them).
@@ -39,7 +39,7 @@ def prediction(step: Transition, predicted_M: Tensor) -> Tensor:
     return predicted_M
 
 
-class FlowPolicy:
+class FlowPolicy(Referenced):
     """A denoiser that acts by its steps.
 
     The sampler is open: `begin`, `step`, `preview`, `finish`, and `State.fork` and `State.take` between them;
@@ -66,9 +66,6 @@ class FlowPolicy:
     def exact(self) -> bool:
         """What sampling records is what `log_probs` answers: the steps are replayed with the same prediction."""
         return True
-
-    def parameters(self) -> Iterator[nn.Parameter]:
-        return (parameter for parameter in self.module.parameters() if parameter.requires_grad)
 
     # -- acting ---------------------------------------------------------------------------------------------------
 
@@ -470,19 +467,6 @@ class FlowPolicy:
                 yield
         finally:
             self._acting = before
-
-    def keep_reference(self, name: str) -> None:
-        self.references.keep(name)
-
-    def update_reference(self, name: str, decay: float = 0.0) -> None:
-        self.references.update(name, decay)
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """What trains, and the named copies: one flat dictionary of tensors."""
-        return self.references.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        self.references.load_state_dict(state)
 
     def save(self, folder: Path | str) -> None:
         """Weights as safetensors, with all that loading needs to find them again."""

@@ -6,8 +6,7 @@ that methods train on, an estimate: masked tokens given the others, under a mask
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
@@ -22,7 +21,7 @@ from gamutrl.functional.probabilities import selective_log_softmax
 from gamutrl.policies.base import Statistic
 from gamutrl.policies.drawing import answered, uniforms
 from gamutrl.policies.masked.model import Kind, Layout, MaskedTransformer
-from gamutrl.policies.references import References
+from gamutrl.policies.references import Referenced, References
 from gamutrl.policies.sampling import choose
 
 
@@ -76,7 +75,7 @@ class Unmasked(Turn):
     guidance: float = 1.0
 
 
-class MaskedPolicy:
+class MaskedPolicy(Referenced):
     """A masked model that acts.
 
     A prompt without a picture is answered by a picture, one with a picture by words. Actions are the answer's tokens.
@@ -84,6 +83,8 @@ class MaskedPolicy:
 
     kinds = frozenset({"text", "image"})
     exact = True
+
+    module: MaskedTransformer
 
     def __init__(self, module: MaskedTransformer) -> None:
         self.module = module.eval()
@@ -96,9 +97,6 @@ class MaskedPolicy:
     @property
     def device(self) -> torch.device:
         return self.module.embed.weight.device
-
-    def parameters(self) -> Iterator[torch.nn.Parameter]:
-        return (parameter for parameter in self.module.parameters() if parameter.requires_grad)
 
     # -- acting ---------------------------------------------------------------------------------------------------
 
@@ -298,24 +296,7 @@ class MaskedPolicy:
             value = value.index_copy(0, rows, statistic(logits[rows], now[rows]).expand(now[rows].shape))
         return value
 
-    # -- references, weights --------------------------------------------------------------------------------------
-
-    def reference(self, name: str) -> AbstractContextManager[None]:
-        """Inside, the policy acts and scores as its named copy, without gradient."""
-        return self.references.use(name)
-
-    def keep_reference(self, name: str) -> None:
-        self.references.keep(name)
-
-    def update_reference(self, name: str, decay: float = 0.0) -> None:
-        self.references.update(name, decay)
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """What trains, and the named copies: one flat dictionary of tensors."""
-        return self.references.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        self.references.load_state_dict(state)
+    # -- weights --------------------------------------------------------------------------------------------------
 
     def save(self, folder: Path | str) -> None:
         """config.json and safetensors, as `load` reads them."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -19,7 +18,7 @@ from gamutrl.policies.base import Statistic
 from gamutrl.policies.drawing import answered, pictures_of, uniforms, values_of
 from gamutrl.policies.next_scale.model import NextScale
 from gamutrl.policies.next_scale.transformer import Cache, Condition
-from gamutrl.policies.references import References
+from gamutrl.policies.references import Referenced, References
 from gamutrl.policies.sampling import choose
 
 Actions = Literal["scale", "token"]
@@ -41,7 +40,7 @@ class Drawn(Turn):
         return self.tokens_T[self.tokens_T >= 0]
 
 
-class NextScalePolicy:
+class NextScalePolicy(Referenced):
     """A next-scale model that acts.
 
     actions: what is one action, a scale, whose log-probability is the sum of its tokens', or a single token. Guidance
@@ -52,6 +51,8 @@ class NextScalePolicy:
 
     kinds = frozenset({"text"})
     exact = True
+
+    module: NextScale
 
     def __init__(self, module: NextScale, *, actions: Actions = "scale") -> None:
         self.module, self.actions = module.eval(), actions
@@ -68,9 +69,6 @@ class NextScalePolicy:
     @property
     def device(self) -> torch.device:
         return self.module.transformer.pos_start.device
-
-    def parameters(self) -> Iterator[torch.nn.Parameter]:
-        return (parameter for parameter in self.module.parameters() if parameter.requires_grad)
 
     # -- acting ---------------------------------------------------------------------------------------------------
 
@@ -239,24 +237,7 @@ class NextScalePolicy:
         sizes = [side * side for side in self.scales]
         return torch.stack([part.sum(1) for part in value_NL.split(sizes, 1)], 1)
 
-    # -- references, weights --------------------------------------------------------------------------------------
-
-    def reference(self, name: str) -> AbstractContextManager[None]:
-        """Inside, the policy acts and scores as its named copy, without gradient."""
-        return self.references.use(name)
-
-    def keep_reference(self, name: str) -> None:
-        self.references.keep(name)
-
-    def update_reference(self, name: str, decay: float = 0.0) -> None:
-        self.references.update(name, decay)
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """What trains, and the named copies: one flat dictionary of tensors."""
-        return self.references.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        self.references.load_state_dict(state)
+    # -- weights --------------------------------------------------------------------------------------------------
 
     def save(self, folder: Path | str) -> None:
         """config.json and safetensors, as `load` reads them."""
