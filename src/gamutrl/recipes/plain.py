@@ -10,8 +10,10 @@ from typing import Any, cast
 from gamutrl.core import Sampling, Source
 from gamutrl.data.columns import Columns
 from gamutrl.data.rows import FileRows
-from gamutrl.data.sources import WorldRows
+from gamutrl.data.sources import Changed, WorldRows
+from gamutrl.data.transforms import Change
 from gamutrl.data.worlds import forms
+from gamutrl.environments import SingleTurn
 from gamutrl.policies.models import TextModel
 from gamutrl.rewards.answers import accuracy, same_text
 from gamutrl.rewards.base import Reward, per_rollout
@@ -41,31 +43,35 @@ def tiny(
     model: TextModel = TextModel(),
     rows: int = 300,
     measured_at: float = 0.0,
+    change: Change | None = None,
     **changes: Any,
 ) -> Preset:
     """A `tiny` preset: a zoo model, generated rows, minutes on a CPU.
 
     world, task, knobs: the rows; shift: knobs that differ on the held-out rows. rewards: what is trained on. metric,
     others: what is measured on `rows` held-out rows, greedily or (measured_at) on one sample a row at a temperature.
-    changes: fields of the RL stage.
+    change: of each prompt, in training and held out. changes: fields of the RL stage; held-out rows meet its
+    environment too.
     """
     knobs = {"form": "think", **(knobs or {})}
     held_out = {**knobs, **(shift or {})}
     test = WorldRows(world, task, "test", held_out, size=rows)
     sampling = changes.pop("sampling", Sampling(max_tokens=96))
+    train = WorldRows(world, task, "train", knobs)
     stage = RL(
-        WorldRows(world, task, "train", knobs),
+        Changed(train, change) if change else train,
         rewards,
         sampling=sampling,
         **{"steps": 100, "kl": KL(0.02), "optimizer": AdamW(lr=4e-5), **changes},
     )
     constants = tuple(forms.write(knobs["form"], answer) for answer in test.module.answers(task, **held_out))
     evaluation = Evaluation(
-        test,
+        Changed(test, change) if change else test,
         metric,
         (*others, *(r for r in rewards if r.name != metric.name and r.scope == "rollout")),
         rows,
         Sampling(max_tokens=sampling.max_tokens, temperature=measured_at),
+        changes.get("environment", SingleTurn()),
         constants=constants,
     )
     return Preset(model, (stage,), evaluation)
@@ -88,11 +94,11 @@ def paper(
     if held_out is None:
         held_out = FileRows(data, columns, split="test") if isinstance(data, str) else data
     sampling = changes.pop("sampling", Sampling(max_tokens=256))
+    environment = changes.get("environment", SingleTurn())
     stage = RL(train, rewards, sampling=sampling, **{"optimizer": AdamW(lr=1e-6), **changes})
     greedy = Sampling(max_tokens=sampling.max_tokens, temperature=0.0)
-    return Preset(
-        model, (stage,), Evaluation(held_out, metric, rows=rows, sampling=greedy), save_every=50, stand_in=stand_in
-    )
+    evaluation = Evaluation(held_out, metric, rows=rows, sampling=greedy, environment=environment)
+    return Preset(model, (stage,), evaluation, save_every=50, stand_in=stand_in)
 
 
 def with_stage(preset: Preset, **changes: Any) -> Preset:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gamutrl.core import Part, Prompt, image
-from gamutrl.data.worlds import base, render
+from gamutrl.data.worlds import base, render, turns
 from gamutrl.data.worlds.base import Query, Solution, Split, Task
 
 STYLES = base.STYLES
@@ -36,6 +36,24 @@ def rows(split: Split, n: int, seed: int = 0, *, task: str, **knobs: Any) -> lis
 def demonstrate(row: Prompt, style: str = "direct", error_rate: float = 0.0, seed: int = 0) -> str:
     """An assistant text that answers the row (see `base.STYLES`)."""
     return base.write_demonstration(_TASKS, row, style, error_rate, seed)
+
+
+def plan_turns(row: Prompt, error_rate: float = 0.0, seed: int = 0) -> turns.Plan:
+    """What to look at, one after the other: the shapes that the question is about; then the answer."""
+    columns = row.columns
+    solution = _TASKS[columns["task"]].solve(columns["facts"], columns["query"])
+    rng = random.Random(f"{row.id}/turns/{seed}")
+    answer = base.wrong_answer(solution, rng) if rng.random() < error_rate else solution.answer
+    about = asked_about(columns["facts"], columns["query"])
+    return turns.Plan([turns.Look(name(thing), {"box": thing["box"]}) for thing in about], solution.thought, answer)
+
+
+def asked_about(things: Sequence[Thing], query: Query) -> list[Thing]:
+    """The shapes that a question about one canvas is about."""
+    if "second" in query:
+        names = (query["first"], query["second"])
+        return [thing for part in names for thing in things if part in (name(thing), thing["colour"], thing["shape"])]
+    return [thing for thing in things if matches(thing, query.get("statement", query))]
 
 
 def answer_to(task: str, facts: Any, query: Query) -> tuple[str, str]:

@@ -59,6 +59,77 @@ class Demonstration:
         return world.demonstrate_turns(prompt, **asked)
 
 
+@dataclass(frozen=True)
+class AtOnce:
+    """A target of one turn, in which nothing is looked at: the row's world answers in one of its styles."""
+
+    style: str = "work"
+    error_rate: float = 0.0
+
+    def __call__(self, prompt: Prompt, seed: int) -> str:
+        world: Any = importlib.import_module(f"gamutrl.data.worlds.{prompt.columns['world']}")
+        return world.demonstrate(prompt, self.style, self.error_rate, seed)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A target for ViLaSR (2506.09965): what the row's world plans to look at is drawn, all of it at once, then told.
+
+    detour: how often a box is drawn beside its thing first, and again on the next picture. looks: whether anything is
+    drawn before the answer. error_rate: how often that is wrong.
+    """
+
+    error_rate: float = 0.0
+    detour: float = 0.0
+    looks: bool = True
+
+    def __call__(self, prompt: Prompt, seed: int) -> list[str]:
+        plan, rng = _planned(prompt, self.error_rate, seed), random.Random(f"{prompt.id}/drawn/{seed}")
+        items = [{"bbox_2d": list(look.at["box"]), "label": look.thought} for look in plan.looks if self.looks]
+        said: list[str] = []
+        if items and rng.random() < self.detour:
+            k = rng.randrange(len(items))
+            astray = [*items]
+            astray[k] = {**items[k], "bbox_2d": base.misplaced(items[k]["bbox_2d"], rng)}
+            said, items = [_draws("draw both" if len(items) > 1 else "draw it", 1, astray)], [items[k]]
+        if items:
+            thought = "draw again" if said else "draw both" if len(items) > 1 else "draw it"
+            said.append(_draws(thought, len(said) + 1, items))
+        thought = plan.thought if self.looks else ""
+        return [*said, f"<think>{thought}</think> Action: Answer\n<answer>{plan.answer}</answer>"]
+
+
+@dataclass(frozen=True)
+class Grounded:
+    """A target for GRIT (2505.15879): one turn, in whose thought stand the boxes that the row's world plans to look at.
+
+    detour: how often a box stands beside its thing. looks: whether boxes are written at all. error_rate: how often the
+    answer is wrong.
+    """
+
+    error_rate: float = 0.0
+    detour: float = 0.0
+    looks: bool = True
+
+    def __call__(self, prompt: Prompt, seed: int) -> str:
+        plan, rng = _planned(prompt, self.error_rate, seed), random.Random(f"{prompt.id}/grounded/{seed}")
+        boxes = [base.misplaced(b, rng) if rng.random() < self.detour else b for b in (x.at["box"] for x in plan.looks)]
+        found = [f"{look.thought} {_corners(box)}" for look, box in zip(plan.looks, boxes)]
+        thought = (", ".join(found) or "none") if self.looks else ""
+        rethought = plan.thought if self.looks else ""
+        return f"<think>{thought}</think><rethink>{rethought}</rethink><answer>{plan.answer}</answer>"
+
+
+def _planned(prompt: Prompt, error_rate: float, seed: int) -> Plan:
+    world: Any = importlib.import_module(f"gamutrl.data.worlds.{prompt.columns['world']}")
+    return world.plan_turns(prompt, error_rate, seed)
+
+
+def _draws(thought: str, picture: int, items: Sequence[Mapping[str, Any]]) -> str:
+    numbered = [{"index": picture, **item} for item in items]
+    return drawn_boxes(Look(thought, {"tool": "Object Mapper", "items": numbered}))
+
+
 def written(plan: Plan, write: Writer, form: str = "think") -> list[str]:
     """The assistant's turns of a plan."""
     return [*(write(look) for look in plan.looks), forms.write(form, plan.answer, plan.thought)]
