@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from gamutrl.core import Batch, Context, Message, Prompt, ResponderError, Rollout, Turn, text
-from gamutrl.rewards.asking import AnsweredFrom, ModelScore, ask
+from gamutrl.rewards.asking import AnsweredFrom, JudgedAnswer, ModelScore, ask
 from gamutrl.rewards.base import Reward
+from gamutrl.rewards.judging import grade_after
 from gamutrl.rewards.table import score
 
 
@@ -76,3 +79,23 @@ def test_a_reader_sees_one_part_and_the_question_alone():
     assert scored.reward("caption").tolist() == [1, 0, 0, 0]
     assert seen[0] == [("system", "Answer."), ("user", "Text: three dots\nQuestion: How many?")]
     assert len(seen) == 2
+
+
+class TestJudgedAnswer:
+    ROW = Prompt.ask("How many?", answer="two {answer}", question="How many dogs?")
+
+    def judged(self, *words, judge, reward=JudgedAnswer()):
+        context = Context(responders={"judge": judge})
+        return score((Reward("judge", reward),), said(*words, prompt=self.ROW), context).reward("judge").tolist()
+
+    def test_the_judge_reads_the_question_the_truth_and_the_last_answer(self):
+        def judge(conversations):
+            assert all("How many dogs?" in c[0].text and "two {answer}" in c[0].text for c in conversations)
+            return [f"Judgement: {int('Answer: 2' in c[0].text)}" for c in conversations]
+
+        words = ("<answer>3</answer><answer>2</answer>", "<answer>3</answer>", "2", "<answer> </answer>")
+        assert self.judged(*words, judge=judge) == [1, 0, 0, 0]
+
+    def test_a_reply_that_cannot_be_read_does_not_count(self):
+        values = self.judged("<answer>2</answer>", judge=lambda c: ["well"], reward=JudgedAnswer(read=grade_after))
+        assert math.isnan(values[0])

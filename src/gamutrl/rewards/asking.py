@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gamutrl.core import Batch, Context, Message, Prompt, ResponderError, image, text
 from gamutrl.rewards.answers import number_in
-from gamutrl.rewards.judging import grade_after
+from gamutrl.rewards.judging import grade_after, verdict
 from gamutrl.rewards.ocr import quoted, rendered_text
 from gamutrl.rewards.outputs import asked_text, picture_of
 from gamutrl.rewards.tags import Tag, tag_text
@@ -92,6 +92,42 @@ class AnsweredFrom:
                 for reply, rollout in zip(replies, batch.rollouts)
             ]
         )
+
+
+@dataclass(frozen=True)
+class JudgedAnswer:
+    """What a judge, who does not see the picture, says of each tagged answer beside the row's own.
+
+    template: what the judge is told: `{question}` (the row's column `question`, or its last message), `{truth}`,
+    `{answer}`. read: `(reply) -> value`; NaN (does not apply) where it is None. A rollout without an answer gets 0.
+    """
+
+    template: str = (
+        "Judge whether an answer to a question about a picture agrees with the true one in meaning, whatever its "
+        "wording.\nQuestion: {question}\nTrue answer: {truth}\nAnswer: {answer}\n"
+        "Reply `Judgement: 1` if it does, `Judgement: 0` if it does not."
+    )
+    read: Callable[[str], float | None] = verdict
+    responder: str = "judge"
+    tag: Tag = "answer"
+
+    def __call__(self, batch: Batch, context: Context) -> Tensor:
+        asked = [
+            self._asked(rollout.prompt, tag_text(rollout.text, self.tag, which="last")) for rollout in batch.rollouts
+        ]
+        values = []
+        for conversation, reply in zip(asked, ask(batch, context, self.responder, asked)):
+            value = 0.0 if conversation is None else None if reply is None else self.read(reply)
+            values.append(float("nan") if value is None else float(value))
+        return torch.tensor(values)
+
+    def _asked(self, prompt: Prompt, answer: str | None) -> tuple[Message, ...] | None:
+        if not answer:
+            return None
+        question = prompt.columns.get("question") or prompt.messages[-1].text
+        filled = {"{question}": str(question), "{truth}": str(prompt.answer), "{answer}": answer}
+        said = re.sub("|".join(map(re.escape, filled)), lambda found: filled[found[0]], self.template)
+        return (Message("user", (text(said),)),)
 
 
 @dataclass(frozen=True)
