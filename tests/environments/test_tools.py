@@ -86,7 +86,7 @@ class TestPages:
         assert all(call.error is None for call in calls(played))
         brought = [shown["page"] for _, step in played for shown in step.info.get("shown", ()) if "page" in shown]
         assert brought == row.columns["golden"]
-        assert played[1][1].parts[0].value.size == (160, 160)
+        assert played[1][1].parts[0].value.size == (112, 112)
         assert played[-1][1].info == {"end": "answer"}
 
     def test_only_tagged_blocks_stay(self):

@@ -150,6 +150,21 @@ class TestLibrary:
             assert str(page.digit) == row.answer
             assert page.title_text in row.text
 
+    def test_a_digit_is_legible_in_a_crop_of_its_plate_and_not_before(self):
+        found = []
+        for row in library.rows("train", 12, task="digit"):
+            (page,) = (page for page in library.collection_of(row) if page.name in row.columns["golden"])
+            plate = row.columns["evidence"][0]
+            found.append(as_scans(view(page.draw(), plate), "train") == row.answer)
+        assert np.mean(found) >= 0.75
+
+    def test_a_search_goes_astray_and_a_guess_looks_at_nothing(self):
+        (row,) = library.rows("train", 1, task="digit")
+        said = library.demonstrate_turns(row, stray=1.0)
+        title = row.columns["query"]["titles"][0]
+        assert [f"<search>{title}</search>" in turn for turn in said] == [False, True, False, False]
+        assert not any("<bbox>" in turn for turn in library.demonstrate_turns(row, hasty=1.0))
+
     def test_a_collection_that_is_too_large_is_refused(self):
         with pytest.raises(ValueError, match="from 1 to 828 pages"):
             library.collection("train", pages=900)
@@ -166,6 +181,15 @@ class TestCharts:
                 if value:
                     inside = seen[round((y + 1) * scale), round(x * scale)]
                     assert np.abs(inside - np.array(render.COLOURS[name])).max() < 30
+
+    def test_actions_look_at_the_mark_and_then_say_its_value(self):
+        (row,) = rows(charts, "train", 1, task="value", form="actions")
+        said = [json.loads(turn) for turn in charts.demonstrate_turns(row, turns.json_action, form="actions")]
+        (name,) = row.columns["query"]["names"]
+        assert [turn["actions"][0]["name"] for turn in said] == ["Point", "Terminate"]
+        assert said[0]["actions"][0]["arguments"]["param"] == name
+        assert said[1]["actions"][0]["arguments"]["ans"] == row.answer
+        assert len(charts.demonstrate_turns(row, turns.json_action, hasty=1.0, form="actions")) == 1
 
     def test_oracles_know_what_is_drawn(self):
         (row,) = rows(charts, "train", 1, task="value")
@@ -196,6 +220,11 @@ class TestCharts:
             known = json.dumps({"table": charts.table_of(row)})
             asked = [[Message("user", (text(f"Question: {row.columns['question']}\n{known}"),))]]
             assert charts.answer_from(asked) == [f"<answer>{row.answer}</answer>"]
+
+    def test_demonstrated_choices_of_readers_are_the_best_ones_or_any(self):
+        made = rows(charts, "train", 30, task="value", kind="line")
+        assert {charts.choose_readers(row, error_rate=0.0) for row in made} == {"<answer>1</answer>"}
+        assert len({charts.choose_readers(row, error_rate=1.0) for row in made}) > 10
 
 
 class TestMazes:
@@ -293,6 +322,22 @@ class TestGames:
             assert row.answer in row.columns["good"]
             assert row.columns["perception"] in games.perceived(row)
 
+    def test_telling_states_have_good_and_bad_moves(self):
+        for row in games.rows("train", 20, task="2048", telling=True):
+            assert 0 < len(row.columns["good"]) < 4
+
+    def test_a_misread_board_differs_in_one_tile(self):
+        for row in games.rows("train", 10, task="2048", plays=(6, 9)):
+            said = games.perceived(row, misread=1.0).partition("</perception>")[0].removeprefix("<perception>")
+            said, true = ([w for w in text.replace("|", " ").split()] for text in (said, row.columns["perception"]))
+            assert sum(a != b for a, b in zip(said, true, strict=True)) == 1
+
+    def test_the_thought_of_2048_counts_what_merges(self):
+        (row,) = games.rows("train", 1, task="2048", telling=True)
+        game, board = games.game_of(row), row.columns["state"]
+        across, down = (games.reward(game, board, move) for move in (1, 0))
+        assert row.columns["thought"] == f"across {across:g}, down {down:g}"
+
     def test_the_same_luck_gives_the_same_board(self):
         played = games.game("match")
         board = played.start(random.Random(5))
@@ -337,6 +382,29 @@ class TestRooms:
             changed = {index for index, _, _ in row.columns["changes"]}
             same = [i for i in range(len(facts["before"])) if i + 1 not in changed]
             assert all(facts["before"][i] == facts["after"][i] for i in same)
+
+    def test_mistaken_layouts_break_a_rule_and_the_last_try_is_right(self):
+        from gamutrl.environments.refining import layout_in
+
+        (row,) = rooms.rows("train", 1, task="place", things=2, form="think")
+        facts = row.columns["facts"]
+        right, *wrong = (json.loads(choice) for choice in row.columns["choices"])
+        assert wrong
+        for layout in (right, *wrong):
+            positions = {item["new_object_id"]: [item[axis] for axis in "xyz"] for item in layout}
+            assert (rooms.physics(facts, rooms.placed(facts, positions)) == (0.0, 0.0)) == (layout == right)
+        tries = rooms.demonstrate_turns(row, error_rate=1.0, tries=3)
+        assert [layout_in(said) == facts["solution"] for said in tries] == [False, False, True]
+        assert len(rooms.demonstrate_turns(row)) == 1
+
+    def test_mistaken_changes_are_told_from_the_right_ones(self):
+        for row in rooms.rows("train", 20, task="changes", most=3):
+            right, *wrong = row.columns["choices"]
+            assert right == row.answer
+            assert right not in wrong
+            assert len(wrong) >= 2
+            assert rooms.demonstrate(row, error_rate=1.0) in wrong
+            assert row.columns["table"] in row.text
 
     def test_a_mirrored_view_is_mirrored(self):
         (row,) = rooms.rows("train", 1, task="changes", mirrored=1.0, low=2, high=2, most=1)

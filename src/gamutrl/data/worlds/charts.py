@@ -48,18 +48,35 @@ def demonstrate_turns(
     seed: int = 0,
     *,
     detour: float = 0.0,
+    hasty: float = 0.0,
+    tools: Sequence[str] = ("Point",),
     form: str = "think",
 ) -> list[str]:
-    """The assistant's turns: a closer look at each mark that the question names, then the answer."""
+    """The assistant's turns: a closer look at each mark that the question names, then the answer.
+
+    hasty: how often it answers at once, from the rough heights. tools: what the marks of a chart are looked at with,
+    for a notation that names its tools; one of these, each as likely.
+    """
     rng = random.Random(f"{row.id}/turns/{seed}")
     facts, query = row.columns["facts"], row.columns["query"]
     solution = _TASKS[row.columns["task"]].solve(facts, query)
-    names = query.get("names") or facts["names"]
+    names, tool = query.get("names") or facts["names"], rng.choice(tools)
     looks = [
-        turns.Look(f"read {name}", {"box": mark_box(facts, name), "name": name, "point": top_of(facts, name)})
+        turns.Look(
+            f"read {name}",
+            {
+                "box": mark_box(facts, name),
+                "name": name,
+                "point": top_of(facts, name),
+                "tool": tool,
+                "arguments": {"param": name},
+            },
+        )
         for name in names
     ]
     plan = turns.Plan(looks, solution.thought, solution.answer)
+    if rng.random() < hasty:
+        plan = turns.Plan((), "", solution.answer)
     plan = turns.clumsy(plan, rng, detour, error_rate, base.wrong_answer(solution, rng))
     return turns.written(plan, write, form)
 
@@ -187,6 +204,21 @@ def reports(prompt: Prompt, noise: float = 1.0) -> list[str]:
         else:
             said.append(f"A {facts['kind']} chart with {len(facts['names'])} marks.")
     return said
+
+
+OFFERED = " Readers: 0-2 type1, 3-5 type2, 6-8 type3. Which ones? Reply <answer></answer>."
+"""What follows a question whose readers are to be chosen: their numbers, and no word on what they are good at."""
+
+
+def choose_readers(prompt: Prompt, error_rate: float = 0.8, seed: int = 0) -> str:
+    """A choice of readers as VisTA writes it: the best for this kind of chart, or with probability `error_rate` any one
+    to three."""
+    rng = random.Random(f"{prompt.id}/readers/{seed}")
+    worth = RELIABLE[prompt.columns["facts"]["kind"]]
+    chosen = [worth.index(max(worth))]
+    if rng.random() < error_rate:
+        chosen = rng.sample(range(len(worth)), rng.choice((1, 1, 2, 3)))
+    return f"<answer>{', '.join(map(str, chosen))}</answer>"
 
 
 def answer_from(conversations: Sequence[Sequence[Message]]) -> list[str]:

@@ -6,6 +6,7 @@ that a recipe's rewards read.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 FORMS: dict[str, str] = {
@@ -13,8 +14,10 @@ FORMS: dict[str, str] = {
     "answer": " Reply <answer></answer>.",
     "think": " Reply <think></think><answer></answer>.",
     "info": " Reply <info></info><think></think><answer></answer>.",
+    "perception": " Reply <perception></perception><think></think><answer></answer>.",
+    "actions": " Reply in actions.",
 }
-"""The tags a reply is written in, and the hint that asks for them."""
+"""The tags a reply is written in, or that it is JSON, and the hint that asks for them."""
 
 NOTATIONS: dict[str, str] = {
     "list": "",
@@ -23,6 +26,9 @@ NOTATIONS: dict[str, str] = {
     "native": " Boxes as <|box_start|><|box_end|>.",
 }
 """The notations of boxes, and the hint that asks for each."""
+
+_DESCRIBED = ("info", "perception")
+"""Forms whose reply says first what there is to see, in a tag of their name."""
 
 Box = Sequence[int]
 
@@ -40,10 +46,12 @@ def write(form: str, answer: str, thought: str = "", info: str = "") -> str:
     """A reply in a form; a thought or description that the form has no tags for is left out."""
     if form == "plain":
         return answer
+    if form == "actions":
+        return json.dumps({"thought": thought, "actions": [{"name": "Terminate", "arguments": {"ans": answer}}]})
     reply = f"<answer>{answer}</answer>"
-    if form in ("think", "info"):
+    if form in ("think", *_DESCRIBED):
         reply = f"<think>{thought}</think>{reply}"
-    return f"<info>{info}</info>\n{reply}" if form == "info" else reply
+    return f"<{form}>{info}</{form}>\n{reply}" if form in _DESCRIBED else reply
 
 
 def write_box(box: Box, notation: str = "list", confidence: float = 1.0) -> str:

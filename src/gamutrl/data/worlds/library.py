@@ -1,12 +1,13 @@
 """Collections of rendered pages, and questions whose answer stands on one of them, in small print.
 
-A page has a title of two coloured shapes over a coloured band, plain to see, a small handwritten digit on a plate, and
-a line of print. A collection is known by its split, its number and its size; the pages of the test split are in no
-training collection.
+A page has a title of two coloured shapes over a coloured band and a framed plate, plain to see; on the plate stands a
+small handwritten digit. A line of print is for readers. A collection is known by its split, its number and its size;
+the pages of the test split are in no training collection.
 
 Knobs: `pages` (how many there are, at most 828), `collection` (which), `ink` (height of the digit in the model's view),
-`side` (pixels of a page), `form`. A row shows no picture: pages come by searching. Columns beside the usual ones:
-`golden` (names of the pages that hold the answer), `evidence` (where on the page).
+`places` (how many places a plate may have: 1 to 3), `side` (pixels of a page), `form`. A row shows no picture: pages
+come by searching. Columns beside the usual ones: `golden` (names of the pages that hold the answer), `evidence` (where
+on the page).
 """
 
 from __future__ import annotations
@@ -26,9 +27,11 @@ from gamutrl.data.worlds.base import Query, Solution, Split, Task
 
 STYLES = base.STYLES
 SIDE = 576
-TITLES = ([6, 4, 30, 28], [42, 4, 66, 28])
-PLATE = [26, 40, 46, 60]
-BAND = [6, 31, 66, 35]
+TITLES = ([3, 3, 21, 21], [51, 3, 69, 21])
+BAND = [3, 26, 69, 32]
+PLATES = ([29, 53, 43, 67], [5, 53, 19, 67], [53, 53, 67, 67])
+"""Where a plate may be, in the view: each within one of its cells."""
+_FRAME, _PALE = 2, (120, 120, 120)
 _EVERY = tuple(itertools.product(itertools.combinations(scenes.KINDS, 2), scenes.COLOURS))
 _TOPICS = ("harbour", "orchard", "railway", "library", "market", "valley", "castle", "garden", "bridge", "island")
 
@@ -42,6 +45,7 @@ class Page:
     band: str
     digit: int
     scan: int
+    plate: int
     print: str
     ink: float
     side: int
@@ -57,14 +61,15 @@ class Page:
 
     def draw(self) -> Image.Image:
         """The page at its full size."""
-        sheet = sheets.Sheet(self.side, (235, 232, 224))
+        sheet = sheets.Sheet(self.side)
         for (colour, shape), box in zip(self.title, TITLES):
             sheet.shape(shape, render.COLOURS[colour], box)
         sheet.rectangle(BAND, fill=render.COLOURS[self.band])
-        sheet.rectangle(PLATE, fill=(200, 196, 186))
-        sheet.rectangle(sheets.middle(PLATE, self.ink * 1.3), fill=sheets.PLATE)
-        sheet.scan(self.scan, sheets.middle(PLATE, self.ink))
-        sheet.words(self.print, (6, 64), 2.6)
+        plate = PLATES[self.plate]
+        sheet.rectangle(sheets.middle(plate, plate[2] - plate[0] + 2 * _FRAME), fill=render.WHITE)
+        sheet.rectangle(plate, fill=sheets.PLATE)
+        sheet.scan(self.scan, sheets.middle(plate, self.ink))
+        sheet.words(self.print, (3, 38), 2.6, _PALE)
         return sheet.picture
 
 
@@ -76,8 +81,8 @@ def rows(split: Split, n: int, seed: int = 0, *, task: str, **knobs: Any) -> lis
             row,
             columns={
                 **row.columns,
-                "golden": [f"page_{number:03d}" for number in row.columns["query"]["pages"]],
-                "evidence": [PLATE] * len(row.columns["query"]["pages"]),
+                "golden": [page.name for page in _asked(row)],
+                "evidence": [PLATES[page.plate] for page in _asked(row)],
             },
         )
         for row in made
@@ -96,19 +101,29 @@ def demonstrate_turns(
     seed: int = 0,
     *,
     detour: float = 0.0,
+    stray: float = 0.0,
+    hasty: float = 0.0,
     form: str = "think",
 ) -> list[str]:
     """The assistant's turns: a search and a closer look for each page, then the answer.
 
-    detour: how often a crop goes astray first.
+    detour: how often a crop goes astray first; stray: how often a search does, to a page of which one shape is the
+    same. hasty: how often nothing is cropped and the answer is guessed.
     """
     rng = random.Random(f"{row.id}/turns/{seed}")
     columns = row.columns
     solution = _TASKS[columns["task"]].solve(columns["facts"], columns["query"])
+    guesses = rng.random() < hasty
     looks = []
-    for title in columns["query"]["titles"]:
-        looks += [turns.Look("find the page", {"query": title}), turns.Look("read the digit", {"box": PLATE})]
+    for page in _asked(row):
+        if rng.random() < stray and (other := _like(page, collection_of(row), rng)):
+            looks.append(turns.Look("find the page", {"query": other.title_text}))
+        looks.append(turns.Look("find the page", {"query": page.title_text}))
+        if not guesses:
+            looks.append(turns.Look("read the digit", {"box": PLATES[page.plate]}))
     plan = turns.Plan(looks, solution.thought, solution.answer)
+    if guesses:
+        plan = turns.Plan(looks, "", rng.choice(answers(columns["task"])))
     plan = turns.clumsy(plan, rng, detour, error_rate, base.wrong_answer(solution, rng))
     return turns.written(plan, write, form)
 
@@ -123,19 +138,36 @@ def collection_of(prompt: Prompt) -> tuple[Page, ...]:
     return collection(**prompt.columns["facts"])
 
 
+def _asked(row: Prompt) -> list[Page]:
+    """The pages that a row asks about."""
+    there = collection_of(row)
+    return [there[number] for number in row.columns["query"]["pages"]]
+
+
+def _like(page: Page, pages: Sequence[Page], rng: random.Random) -> Page | None:
+    """Another page with one of its shapes, if there is one."""
+    others = [other for other in pages if len(set(other.title) & set(page.title)) == 1]
+    return rng.choice(others) if others else None
+
+
 @lru_cache(maxsize=16)
-def collection(split: Split, number: int = 0, pages: int = 240, ink: float = 3.2, side: int = SIDE) -> tuple[Page, ...]:
+def collection(
+    split: Split, number: int = 0, pages: int = 240, ink: float = 3.2, side: int = SIDE, places: int = 3
+) -> tuple[Page, ...]:
     """The pages of a collection, in order of their names. Half of all titles are for each split."""
     titles = [title for i, title in enumerate(_EVERY) if (i % 2 == 1) == (split == "test")]
     if not 1 <= pages <= len(titles):
         raise ValueError(f"A collection has from 1 to {len(titles)} pages, not {pages}.")
+    if not 1 <= places <= len(PLATES):
+        raise ValueError(f"A plate has from 1 to {len(PLATES)} places, not {places}.")
     rng = random.Random(f"library/{split}/{number}/{pages}")
     made = []
     for i, (title, band) in enumerate(rng.sample(titles, pages)):
         digit = rng.randrange(10)
         words = f"{rng.choice(_TOPICS)} and {rng.choice(_TOPICS)}, no. {rng.randint(100, 999)}"
         scan = rng.choice(render.scans(split)[digit])
-        made.append(Page(f"page_{i:03d}", title, band, digit, scan, words, ink, side))
+        plate = rng.randrange(places)
+        made.append(Page(f"page_{i:03d}", title, band, digit, scan, plate, words, ink, side))
     return tuple(made)
 
 
@@ -146,9 +178,10 @@ def _draw(
     pages: int = 240,
     collection: int = 0,
     ink: float = 3.2,
+    places: int = 3,
     side: int = SIDE,
 ) -> Any:
-    facts = {"split": split, "number": collection, "pages": pages, "ink": ink, "side": side}
+    facts = {"split": split, "number": collection, "pages": pages, "ink": ink, "places": places, "side": side}
     there = _collection(facts)
     chosen = sorted(rng.sample(range(pages), terms))
     return facts, {"pages": chosen, "titles": [there[number].title_text for number in chosen]}

@@ -200,7 +200,7 @@ def json_action(look: Look) -> str:
 
 def terminated(thought: str, answer: str) -> str:
     """OpenThinkIMG's last turn."""
-    return json.dumps({"thought": thought, "actions": [{"name": "Terminate", "arguments": {"ans": answer}}]})
+    return forms.write("actions", answer, thought)
 
 
 def _corners(box: Sequence[int]) -> str:
