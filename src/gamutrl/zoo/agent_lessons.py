@@ -15,7 +15,7 @@ from typing import Any
 from gamutrl.core import Prompt, Rollout
 from gamutrl.data.sources import Changed, WorldRows
 from gamutrl.data.transforms import WithSuffix
-from gamutrl.data.worlds import charts, clutter, films, games, library, turns
+from gamutrl.data.worlds import charts, clutter, films, forms, games, library, scenes, turns
 from gamutrl.data.worlds.turns import AtOnce, Demonstration, Drawn, Grounded, Look, Writer
 from gamutrl.environments import Environment, SingleTurn, looking
 from gamutrl.environments.playing import Playing
@@ -103,6 +103,27 @@ def _asked_about(prompt: Prompt, rng: random.Random) -> Look | None:
         return Look("look at a frame", {"frames": [rng.randint(1, facts["frames"])]})
     found = [thing for thing in facts["things"] if thing["shape"] == query.get("shape")]
     return Look(f"look at the {query['shape']}", {"box": found[0]["box"]}) if found else None
+
+
+@dataclass(frozen=True)
+class Seeking:
+    """Looks at one shape after another for the digit that is asked for: at all of them, or at some and then guesses.
+
+    thorough: how often at all. What was seen is told before the answer.
+    """
+
+    write: Writer
+    thorough: float = 0.35
+
+    def __call__(self, prompt: Prompt, seed: int) -> list[str]:
+        rng = random.Random(f"{prompt.id}/seeking/{seed}")
+        things, asked = prompt.columns["facts"]["things"], prompt.columns["query"]["digit"]
+        seen = things if rng.random() < self.thorough else rng.sample(things, rng.randint(0, len(things) - 1))
+        left = [thing for thing in things if thing not in seen] or seen
+        answer = next((thing for thing in seen if thing["digit"] == asked), None) or rng.choice(left)
+        said = [self.write(Look(f"look at the {scenes.name(thing)}", {"box": thing["box"]})) for thing in seen]
+        told = ", ".join(f"{scenes.name(thing)} {thing['digit']}" for thing in seen)
+        return [*said, forms.write("think", scenes.name(answer), told)]
 
 
 @dataclass(frozen=True)
@@ -244,26 +265,26 @@ LESSONS: tuple[Lesson, ...] = (
         ((1.0, Unsure(turns.point_call, look=0.6, detour=0.25)),),
         PAGE,
         ASKED["vigorl"],
-        looking.points(frame=VIEW, half=63, side=144, pictures=4),
-        weight=0.8,
+        looking.points(frame=VIEW, half=63, side=144),
+        weight=0.5,
     ),
     Lesson(
         "vigorl",
         "pages",
         "find",
-        ((1.0, Unsure(turns.point_call, look=0.7, detour=0.0)),),
+        ((1.0, Seeking(turns.point_call)),),
         PAGE,
         ASKED["vigorl"],
-        looking.points(frame=VIEW, half=63, side=144, pictures=4),
-        weight=0.8,
+        looking.points(frame=VIEW, half=63, side=144),
+        weight=1.0,
     ),
     # ViLaSR
     Lesson(
         "vilasr",
         "scenes",
-        "count",
-        ((0.6, Drawn(0.05, detour=0.15)), (0.4, Drawn(0.4, looks=False))),
-        {"form": "plain", **COUNT},
+        "relation",
+        ((0.55, Drawn(0.05, detour=0.15)), (0.45, Drawn(0.5, looks=False))),
+        {"form": "plain", "low": 2, "high": 3},
         ASKED["vilasr"],
         looking.drawing(frame=VIEW, turns=4, pictures=8, width=1, labels=False),
         max_tokens=128,
@@ -277,6 +298,17 @@ LESSONS: tuple[Lesson, ...] = (
         {"form": "plain", **COUNT},
         ASKED["grit"],
         max_tokens=128,
+        weight=0.6,
+    ),
+    Lesson(
+        "grit",
+        "scenes",
+        "relation",
+        ((0.55, Grounded(0.05, detour=0.1)), (0.45, Grounded(0.5, looks=False))),
+        {"form": "plain", "low": 2, "high": 3},
+        ASKED["grit"],
+        max_tokens=128,
+        weight=0.6,
     ),
     # Active-O3
     Lesson(
