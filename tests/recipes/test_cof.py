@@ -76,4 +76,4 @@ def test_presets_are_written_and_read_back_equal(preset):
 def test_two_steps_on_a_random_model(tmp_path):
     run, lines = short_run(RECIPE.tiny, tmp_path / "run", random_model(tmp_path / "model"))
     assert {"reward/accuracy", "reward/format"} <= set(lines[0])
-    assert {"zoomed_small", "zoomed_large"} <= set(run.summary["others"]["after"])
+    assert {"zoomed_if_needed", "zoomed_if_not"} <= set(run.summary["others"]["after"])

@@ -26,7 +26,6 @@ from gamutrl.data.sources import Changed
 from gamutrl.data.transforms import WithSuffix
 from gamutrl.data.worlds import render
 from gamutrl.environments import looking
-from gamutrl.environments.tools.crop import View
 from gamutrl.policies.models import TextModel
 from gamutrl.recipes.plain import paper, tiny, with_stage
 from gamutrl.recipes.recipe import Claim, Recipe
@@ -91,17 +90,17 @@ METHOD = {
 
 TINY = tiny(
     "pages",
-    "digit",
+    "mixed",
     (RULE, FORMAT),
     RULE,
-    knobs={"low": 2, "high": 3, "side": 504, "inks": (4.8, 14.0)},
+    knobs={"low": 2, "high": 3, "side": 504, "inks": (4.5,)},
     others=(
-        Reward("zoomed_small", per_rollout(zoomed, where=True)),
-        Reward("zoomed_large", per_rollout(zoomed, where=False)),
+        Reward("zoomed_if_needed", per_rollout(zoomed, where=True)),
+        Reward("zoomed_if_not", per_rollout(zoomed, where=False)),
     ),
-    change=WithSuffix(" Zoom only if needed."),
-    environment=looking.zoom_several(frame=(render.SIZE, render.SIZE), turns=3, view=View(), square=True),
-    sampling=Sampling(max_tokens=100),
+    change=WithSuffix(" Zoom in on regions, or answer."),
+    environment=looking.zoom_several(frame=(render.SIZE, render.SIZE), square=True),
+    sampling=Sampling(max_tokens=96),
     **METHOD,
 )
 
@@ -151,7 +150,8 @@ RECIPE = Recipe(
         "zooms on rows that do not need it, at equal accuracy", baseline="cof/ablation, accuracy and format alone"
     ),
     assumptions={
-        "tiny.data": "the page at two sizes of ink in place of four resolutions: one must be enlarged, one need not",
+        "tiny.data": "questions about small digits and about large shapes, in place of pictures of several resolutions: "
+        "half of them must be enlarged",
         "tiny.kl": "0.02: a small model forgets its layout sooner",
         "tiny.environment": "crops are grown by 1.5 as published, then squared, since the small model sees all square",
         "tiny.rewards": "a rule in place of the judge: answers are single words",
