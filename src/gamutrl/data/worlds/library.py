@@ -4,7 +4,8 @@ A page has a title of two coloured shapes over a coloured band and a framed plat
 small handwritten digit. A line of print is for readers. A collection is known by its split, its number and its size;
 the pages of the test split are in no training collection.
 
-Knobs: `pages` (how many there are, at most 828), `collection` (which), `ink` (height of the digit in the model's view),
+Knobs: `pages` (how many there are, at most 828), `collection` (which), `collections` (how many: each row asks about one
+of these, from that one on), `ink` (height of the digit in the model's view),
 `places` (how many places a plate may have: 1 to 3), `side` (pixels of a page), `form`. A row shows no picture: pages
 come by searching. Columns beside the usual ones: `golden` (names of the pages that hold the answer), `evidence` (where
 on the page).
@@ -150,7 +151,7 @@ def _like(page: Page, pages: Sequence[Page], rng: random.Random) -> Page | None:
     return rng.choice(others) if others else None
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=256)
 def collection(
     split: Split, number: int = 0, pages: int = 240, ink: float = 3.2, side: int = SIDE, places: int = 3
 ) -> tuple[Page, ...]:
@@ -177,11 +178,13 @@ def _draw(
     terms: int = 1,
     pages: int = 240,
     collection: int = 0,
+    collections: int = 1,
     ink: float = 3.2,
     places: int = 3,
     side: int = SIDE,
 ) -> Any:
-    facts = {"split": split, "number": collection, "pages": pages, "ink": ink, "places": places, "side": side}
+    number = collection + rng.randrange(collections)
+    facts = {"split": split, "number": number, "pages": pages, "ink": ink, "places": places, "side": side}
     there = _collection(facts)
     chosen = sorted(rng.sample(range(pages), terms))
     return facts, {"pages": chosen, "titles": [there[number].title_text for number in chosen]}
