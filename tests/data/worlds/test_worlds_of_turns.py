@@ -329,7 +329,7 @@ class TestGames:
     def test_a_misread_board_differs_in_one_tile(self):
         for row in games.rows("train", 10, task="2048", plays=(6, 9)):
             said = games.perceived(row, misread=1.0).partition("</perception>")[0].removeprefix("<perception>")
-            said, true = ([w for w in text.replace("|", " ").split()] for text in (said, row.columns["perception"]))
+            said, true = (text.replace("|", " ").split() for text in (said, row.columns["perception"]))
             assert sum(a != b for a, b in zip(said, true, strict=True)) == 1
 
     def test_the_thought_of_2048_counts_what_merges(self):

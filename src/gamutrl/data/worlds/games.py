@@ -2,9 +2,9 @@
 
 A game's states are plain data; all randomness (new tiles, refilled gaps) comes from a generator that is handed in, so
 that a group of rollouts starts from one state and meets the same luck. After G1 (arXiv 2505.13426), whose rules these
-are. Knobs of every task: `size` (cells a side), `plays` (random moves before the row's state), `form`; of match-three
-and Shisen-Sho: `kinds` (how many different tiles). Columns beside the usual ones: `state`, `perception` (the board as
-text), `good` (the actions that score).
+are. Knobs of every task: `size` (cells a side), `plays` (random moves before the row's state), `form`; `telling` (only
+states in which some action scores and another does not); of match-three and Shisen-Sho: `kinds` (how many different
+tiles). Columns beside the usual ones: `state`, `perception` (the board as text), `good` (the actions that score).
 
 In small boards 2048 shows exponents, in the worlds' own print, on tiles of a colour each.
 """
@@ -230,10 +230,17 @@ def demonstrate(row: Prompt, style: str = "direct", error_rate: float = 0.0, see
     return base.write_demonstration(_TASKS, row, style, error_rate, seed)
 
 
-def perceived(row: Prompt, style: str = "work", error_rate: float = 0.0, seed: int = 0) -> str:
-    """A demonstration that says first what is on the board (G1's cold start)."""
-    said = demonstrate(row, style, error_rate, seed)
-    return f"<perception>{row.columns['perception']}</perception>\n{said}"
+def perceived(row: Prompt, style: str = "work", error_rate: float = 0.0, seed: int = 0, *, misread: float = 0.0) -> str:
+    """A demonstration that says first what is on the board (G1's cold start), with probability `misread` one tile
+    wrong."""
+    said = demonstrate(replace(row, columns={**row.columns, "form": "think"}), style, error_rate, seed)
+    rng = random.Random(f"{row.id}/misread/{seed}")
+    board = [list(line) for line in row.columns["state"]]
+    if rng.random() < misread:
+        line = rng.choice(board)
+        place = rng.randrange(len(line))
+        line[place] = rng.choice([tile for other in board for tile in other if tile != line[place]] or [line[place]])
+    return f"<perception>{game_of(row).text(board)}</perception>\n{said}"
 
 
 def answers(task: str, **knobs: Any) -> Sequence[str]:
@@ -322,7 +329,9 @@ def _tile_name(tile: int | None) -> str:
 
 
 def _drawer(name: str) -> Callable[..., Any]:
-    def draw(rng: random.Random, split: Split, plays: tuple[int, int] = (0, 30), **options: Any) -> Any:
+    def draw(
+        rng: random.Random, split: Split, plays: tuple[int, int] = (0, 30), telling: bool = False, **options: Any
+    ) -> Any:
         """A state after some random actions, in which something can be done (and scored, if that is soon found)."""
         known = {field.name for field in fields(GAMES[name])}
         if unknown := set(options) - known:
@@ -330,12 +339,18 @@ def _drawer(name: str) -> Callable[..., Any]:
         played = game(name, **options)
         board = _played(played, rng, rng.randint(*plays))
         for _ in range(30):
-            if not played.over(board) and reward(played, board, best(played, board)) > 0:
+            if _is_a_question(played, board, telling):
                 break
             board = _played(played, rng, rng.randint(*plays))
         return {"game": name, "options": options, "board": board}, {"game": name}
 
     return draw
+
+
+def _is_a_question(played: Game, board: Board, telling: bool) -> bool:
+    if played.over(board) or reward(played, board, best(played, board)) <= 0:
+        return False
+    return not telling or any(reward(played, board, action) <= 0 for action in _anything(played))
 
 
 def _played(played: Game, rng: random.Random, plays: int) -> Board:
@@ -354,9 +369,20 @@ def _solve(facts: dict[str, Any], query: Query) -> Solution:
     played = game(facts["game"], **facts["options"])
     right = best(played, facts["board"])
     worth = reward(played, facts["board"], right) if right is not None else -1.0
-    others = range(4) if facts["game"] in ("2048", "slide") else _neighbours(played.size)
-    worse = [written(action) for action in others if reward(played, facts["board"], action) < worth]
-    return Solution(written(right), f"worth {worth:g}", [written(right), *worse] if worse else ())
+    worse = [written(action) for action in _anything(played) if reward(played, facts["board"], action) < worth]
+    return Solution(written(right), _reason(played, facts["board"], worth), [written(right), *worse] if worse else ())
+
+
+def _reason(played: Game, board: Board, worth: float) -> str:
+    if not isinstance(played, Doubling):
+        return f"worth {worth:g}"
+    across, down = (boards.slide(board, move)[1] for move in (boards.RIGHT, boards.UP))
+    return f"across {across}, down {down}"
+
+
+def _anything(played: Game) -> Sequence[Action]:
+    """What may be tried, on whatever board: four directions, or pairs of neighbours."""
+    return range(4) if isinstance(played, Doubling | Sliding) else _neighbours(played.size)
 
 
 def _neighbours(size: int) -> list[Pair]:

@@ -7,14 +7,15 @@ row has a placement that keeps all relations and collides nowhere: the row's ans
 
 changes: after STAR-R1 (2505.15804): shapes before and after, of which some changed colour, shape or size. Knobs: `low`,
 `high` (how many shapes), `most` (at most how many changes), `mirrored` (how often the second view is a mirror's).
-Columns: `changes` (triplets `[index from 1, attribute, value]`). Both: `form`.
+The question names the shapes of the first view, as the paper's does. Columns: `changes` (triplets `[index from 1,
+attribute, value]`), `table`. Both: `form`.
 """
 
 from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -39,6 +40,8 @@ SIZES = {
 }
 WALLS = ("south_wall", "north_wall", "east_wall", "west_wall")
 BESIDE = ("left of", "right of", "in front", "behind")
+VALUES = {"color": ("colour", scenes.COLOURS), "shape": ("shape", scenes.SHAPES)}
+"""The attributes that change, beside the size: their keys and values."""
 SMALL, LARGE = 11, 17
 """The sides of small and large shapes."""
 
@@ -51,6 +54,17 @@ def rows(split: Split, n: int, seed: int = 0, *, task: str, **knobs: Any) -> lis
 def demonstrate(row: Prompt, style: str = "direct", error_rate: float = 0.0, seed: int = 0) -> str:
     """An assistant text that answers the row (see `base.STYLES`)."""
     return base.write_demonstration(_TASKS, row, style, error_rate, seed)
+
+
+def demonstrate_turns(row: Prompt, error_rate: float = 0.0, seed: int = 0, *, tries: int = 2) -> list[str]:
+    """The layout in at most so many tries: each but the last is wrong with probability `error_rate`, and a right one
+    is the last."""
+    said: list[str] = []
+    for k in range(tries):
+        said.append(demonstrate(row, "work", error_rate if k + 1 < tries else 0.0, seed * tries + k))
+        if said[-1] == demonstrate(row, "work"):
+            break
+    return said
 
 
 def answers(task: str, **knobs: Any) -> Sequence[str]:
@@ -187,7 +201,23 @@ def _written(positions: Mapping[str, Sequence[float]]) -> str:
 
 def _solve_place(facts: dict[str, Any], query: Query) -> Solution:
     said = [f"{t['name']} {t['relations'][0][0]} {t['relations'][0][1]}" for t in facts["things"]]
-    return Solution(_written(facts["solution"]), ", ".join(said))
+    answer = _written(facts["solution"])
+    wrong = [_written(positions) for positions in _mistakes(facts) if _faulty(facts, positions)]
+    return Solution(answer, ", ".join(said), [answer, *wrong])
+
+
+def _mistakes(facts: Mapping[str, Any]) -> Iterator[dict[str, list[float]]]:
+    """The solution seen in a mirror from west to east or from south to north; with one thing moved to the middle."""
+    wide, deep, _ = facts["room"]
+    right: dict[str, list[float]] = facts["solution"]
+    yield {name: [wide - x, y, z] for name, (x, y, z) in right.items()}
+    yield {name: [x, deep - y, z] for name, (x, y, z) in right.items()}
+    for moved in right:
+        yield {name: [wide / 2, deep / 2, at[2]] if name == moved else at for name, at in right.items()}
+
+
+def _faulty(facts: Mapping[str, Any], positions: Mapping[str, Sequence[float]]) -> bool:
+    return physics(facts, placed(facts, positions)) != (0.0, 0.0)
 
 
 def _ask_place(facts: Mapping[str, Any]) -> str:
@@ -247,17 +277,18 @@ def _draw_changes(
     for index in sorted(rng.sample(range(len(before)), rng.randint(1, min(most, len(before))))):
         attribute = rng.choice(("color", "shape", "size"))
         if attribute == "size":
-            value = "small" if _size_of(before[index]) == "large" else "large"
+            value = _other_size(before[index])
             after[index] = _sized(after[index], SMALL if value == "small" else LARGE)
         else:
-            key, values = ("colour", scenes.COLOURS) if attribute == "color" else ("shape", scenes.SHAPES)
+            key, values = VALUES[attribute]
             value = rng.choice([other for other in values if other != before[index][key]])
             after[index][key] = value
         changes.append([index + 1, attribute, value])
     mirror = rng.random() < mirrored
     if mirror:
         after = [_mirrored(thing) for thing in after]
-    return {"before": before, "after": after, "changes": changes, "mirrored": mirror}, {}
+    facts = {"before": before, "after": after, "changes": changes, "mirrored": mirror}
+    return facts, {"table": attribute_table(facts)}
 
 
 def _kinds(rng: random.Random, low: int, high: int) -> list[scenes.Kind]:
@@ -281,13 +312,46 @@ def _mirrored(thing: dict[str, Any]) -> dict[str, Any]:
     return thing | {"box": [render.SIZE - x2, y1, render.SIZE - x1, y2]}
 
 
-def attribute_table(facts: Mapping[str, Any]) -> str:
-    """The shapes before, numbered in reading order: `1 small red circle, 2 large blue cross`."""
-    return ", ".join(f"{i + 1} {_size_of(t)} {scenes.name(t)}" for i, t in enumerate(facts["before"]))
+def attribute_table(facts: Mapping[str, Any], when: str = "before") -> str:
+    """The shapes before (or "after"), in reading order of the first view: `1 small red circle, 2 large blue cross`."""
+    return ", ".join(f"{i + 1} {_size_of(t)} {scenes.name(t)}" for i, t in enumerate(facts[when]))
 
 
 def _solve_changes(facts: dict[str, Any], query: Query) -> Solution:
-    return Solution(", ".join(".".join(map(str, change)) for change in facts["changes"]), attribute_table(facts))
+    changes = facts["changes"]
+    wrong = [*_less_or_more(facts), *([*changes[:k], change, *changes[k + 1 :]] for k, change in _otherwise(facts))]
+    answer = _listed(changes)
+    choices = dict.fromkeys([answer, *map(_listed, wrong)])
+    return Solution(answer, attribute_table(facts, "after"), list(choices))
+
+
+def _listed(changes: Sequence[Sequence[Any]]) -> str:
+    return ", ".join(".".join(map(str, change)) for change in changes)
+
+
+def _less_or_more(facts: Mapping[str, Any]) -> Iterator[list[list[Any]]]:
+    """The changes with one left out, or with one of another shape besides."""
+    changes = facts["changes"]
+    if len(changes) > 1:
+        yield from (changes[:k] + changes[k + 1 :] for k in range(len(changes)))
+    changed = {index for index, _, _ in changes}
+    for index, thing in enumerate(facts["before"], 1):
+        if index not in changed:
+            yield sorted([*changes, [index, "size", _other_size(thing)]])
+
+
+def _otherwise(facts: Mapping[str, Any]) -> Iterator[tuple[int, list[Any]]]:
+    """For each change, the wrong value, and the wrong attribute, that it might be mistaken for."""
+    for k, (index, attribute, value) in enumerate(facts["changes"]):
+        for other, (key, values) in VALUES.items():
+            left = [v for v in values if v not in (value, facts["before"][index - 1][key])]
+            yield k, [index, other, left[index % len(left)]]
+        if attribute != "size":
+            yield k, [index, "size", _other_size(facts["before"][index - 1])]
+
+
+def _other_size(thing: Mapping[str, Any]) -> str:
+    return "small" if _size_of(thing) == "large" else "large"
 
 
 def _media_changes(facts: dict[str, Any]) -> list[Part]:
@@ -311,7 +375,7 @@ _TASKS: dict[str, Task] = {
     "place": Task(_draw_place, lambda q: q["asked"], _solve_place, _media_place, _ask_place),
     "changes": Task(
         _draw_changes,
-        lambda q: "What changed? index.attribute.value",
+        lambda q: f"{q['table']}. What changed? index.attribute.value",
         _solve_changes,
         _media_changes,
         attribute_table,
