@@ -393,12 +393,12 @@ LESSONS: tuple[Lesson, ...] = (
         "rooms",
         "place",
         ((1.0, Demonstration(None, 0.6)),),
-        {"form": "think", "things": 1, "room": (4.0, 4.0, 3.0)},
+        {"form": "think", "things": 2, "room": (4.0, 4.0, 3.0)},
         "",
         Refining(turns=2),
-        weight=0.8,
+        weight=1.0,
         right=furnished,
-        max_tokens=128,
+        max_tokens=160,
     ),
 )
 

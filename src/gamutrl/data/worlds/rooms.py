@@ -56,13 +56,15 @@ def demonstrate(row: Prompt, style: str = "direct", error_rate: float = 0.0, see
     return base.write_demonstration(_TASKS, row, style, error_rate, seed)
 
 
-def demonstrate_turns(row: Prompt, error_rate: float = 0.0, seed: int = 0, *, tries: int = 2) -> list[str]:
+def demonstrate_turns(
+    row: Prompt, error_rate: float = 0.0, seed: int = 0, *, tries: int = 2, style: str = "direct"
+) -> list[str]:
     """The layout in at most so many tries: each but the last is wrong with probability `error_rate`, and a right one
     is the last."""
     said: list[str] = []
     for k in range(tries):
-        said.append(demonstrate(row, "work", error_rate if k + 1 < tries else 0.0, seed * tries + k))
-        if said[-1] == demonstrate(row, "work"):
+        said.append(demonstrate(row, style, error_rate if k + 1 < tries else 0.0, seed * tries + k))
+        if said[-1] == demonstrate(row, style):
             break
     return said
 
