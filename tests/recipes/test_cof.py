@@ -63,8 +63,10 @@ def test_the_demonstrated_look_shows_the_digit_enlarged():
     row = next(row for row in rows if row.columns["need"])
     played = play(evaluation.environment, row, 0, pages.demonstrate_turns(row, turns.zoom_call))
     assert [call.error for call in calls(played)] == [None]
+    x1, _, x2, _ = played[0][1].info["shown"][0]["box"]
+    assert 4.5 * 7 / (x2 - x1) * 72 > pages.LEGIBLE
     (picture,) = (part.value for part in played[0][1].parts if part.is_media)
-    assert picture.width == picture.height < 504 / 2
+    assert picture.width == picture.height
     assert played[-1][1].info == {"end": "answer"}
 
 

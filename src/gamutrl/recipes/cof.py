@@ -150,7 +150,7 @@ RECIPE = Recipe(
         "zooms on rows that do not need it, at equal accuracy", baseline="cof/ablation, accuracy and format alone"
     ),
     assumptions={
-        "tiny.data": "questions about small digits and about large shapes, in place of pictures of several resolutions: "
+        "tiny.data": "questions about small digits and about large shapes in place of pictures of several resolutions: "
         "half of them must be enlarged",
         "tiny.kl": "0.02: a small model forgets its layout sooner",
         "tiny.environment": "crops are grown by 1.5 as published, then squared, since the small model sees all square",

@@ -11,6 +11,7 @@ from gamutrl.environments import crops
 from gamutrl.fidelity import released_agents
 from gamutrl.fidelity.inputs import F64
 from gamutrl.functional import divergences, geometry
+from gamutrl.recipes import ground_r1
 from gamutrl.rewards import answers, maths, tags
 
 
@@ -25,18 +26,8 @@ def bbox_adjust(bbox: list[float], input_width: int, input_height: int, width: i
     return box if crops.elongation(box) < 200 else []
 
 
-NUMBER = r"\s*+\d++(?:\.\d++)?\s*+"
-BOX = rf"\[{NUMBER},{NUMBER},{NUMBER},{NUMBER}\]"
-
-
 def format_reward_all_stage(completion: list[str]) -> float:
-    marks = [mark for tag in ("think", "box") for mark in tags.marks(tag)]
-    looks = [
-        bool(tags.ends_with_answer(turn, BOX, ("think", "box"))) and tags.exactly_once(turn, marks) == 1
-        for turn in completion[:-1]
-    ]
-    ends = [tags.tag_format(turn, once=True, nonempty=True) for turn in completion[-1:]]
-    return 2 * sum([*looks, *ends]) / len(completion) if completion else 0.0
+    return 2 * ground_r1.layout(completion)
 
 
 def giou_scaled(gt_bbox: list[list[float]], student_bbox: list[list[float]]) -> float:
@@ -58,17 +49,11 @@ def math_reward(content: str, ground_truth: str) -> float:
 
 
 def ocr_freeform_reward(content: str, ground_truth: str, dataset: str) -> float:
-    said = tags.tag_text(content, missing="whole")
-    if dataset == "flickr30k":
-        return answers.rouge(said, ground_truth)
-    said, asked = said.lower(), ground_truth.lower()
-    return max(answers.word_accuracy(said, asked), answers.word_accuracy(asked, said))
+    return ground_r1.TYPES[dataset](tags.tag_text(content, missing="whole"), ground_truth)
 
 
 def open_ended_reward(content: str, ground_truth: str) -> float:
-    said = tags.tag_text(content, missing="whole").rpartition("<answer>")[2]
-    same = answers.same_text(said, ground_truth, ignore_case=True)
-    return max(same, 0.6 * answers.contains(said, ground_truth, ignore=""))
+    return ground_r1.spoken(tags.tag_text(content, missing="whole").rpartition("<answer>")[2], ground_truth)
 
 
 def visual_toolbox_reward(content: str, ground_truth: str) -> float:
