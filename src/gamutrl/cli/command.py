@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from gamutrl.cli import catalogue, compare, evaluate, files, sample, train
+from gamutrl.cli import catalogue, compare, evaluate, files, play, rollout, sample, train
 from gamutrl.cli.errors import UsageError
 
 OK, FAILED, USAGE = 0, 1, 2
@@ -27,6 +27,8 @@ Reinforcement learning for generative multimodal models: published systems as re
   gamut train visual-rft                  train it; everything it does lands in runs/
   gamut train visual-rft --help           every setting it has
   gamut train grpo --model Qwen/Qwen2.5-VL-3B-Instruct --data rows.parquet --reward my_reward.py:score
+  gamut play visual-rft                   take the model's seat: see a prompt, answer, see the rewards
+  gamut rollout runs/visual-rft-001       what a trained model does, turn by turn
   gamut sample runs/flow-grpo-001 --n 4   pictures that a trained model makes
   gamut report runs/visual-rft-001        the report of a run, as one HTML file
 """
@@ -49,7 +51,7 @@ def build_parser() -> Parser:
     parser.add_argument("--version", action="store_true", help="print the version and stop")
     parser.add_argument("--debug", action="store_true", help="on an error, show where in the code it happened")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs")
-    for module in (train, evaluate, sample, compare, catalogue, files):
+    for module in (train, evaluate, play, rollout, sample, compare, catalogue, files):
         module.add_verbs(verbs)
     for verb in verbs.choices.values():
         verb.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)

@@ -101,8 +101,8 @@ def asked(prompt: Mapping[str, Any], pictures: Pictures, guesses: Sequence[Detec
     )
 
 
-def told(rollout: Mapping[str, Any], pictures: Pictures) -> Told:
-    """A rollout as it was described in the run directory."""
+def told(rollout: Mapping[str, Any], pictures: Pictures, prompt: Mapping[str, Any] | None = None) -> Told:
+    """A rollout as it was described in the run directory. prompt: its row, on whose pictures looks are drawn."""
     turns = []
     made = rollout.get("pictures", ())
     for turn in rollout.get("turns") or ([] if made else [{"text": rollout.get("text", "")}]):
