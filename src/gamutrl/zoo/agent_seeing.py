@@ -182,7 +182,7 @@ KINDS: tuple[tuple[Callable[[random.Random], list[Sight]], float], ...] = (
 class Sights(Dataset[tuple[Tensor, Tensor, Tensor]]):
     """Batch k of pictures, a function of (seed, k) only: as shown, as they should look, and the cells that should."""
 
-    def __init__(self, steps: int, seed: int, size: int = 64) -> None:
+    def __init__(self, steps: int, seed: int, size: int = 48) -> None:
         self.steps, self.seed, self.size = steps, seed, size
 
     def __len__(self) -> int:

@@ -181,13 +181,13 @@ def train(
         TimeRemainingColumn(),
     ) as progress:
         vision.resume(folder)
-        for pixels, *shown in _steps(vision, Canvases(plan.vision_steps, plan.seed), progress, folder):
+        for pixels, *shown in steps_of(vision, Canvases(plan.vision_steps, plan.seed), progress, folder):
             loss, seen = seeing["heads"](see(model, pixels), words.weight, *shown)
             vision.update(loss, plan.rate(vision.step, plan.vision_steps, plan.vision_rate))
             vision.measure(seen)
         language.resume(folder)
         batches = LessonBatches(tokenizer, plan.language_steps, plan.seed, plan.reading_steps, plan.varied_from)
-        for batch in _steps(language, batches, progress, folder):
+        for batch in steps_of(language, batches, progress, folder):
             loss, seen = language_loss(model, batch)
             language.update(loss, plan.rate(language.step, plan.language_steps, plan.language_rate))
             language.measure(seen)
@@ -196,7 +196,7 @@ def train(
     return measured
 
 
-def _steps(phase: Phase, data: Dataset, progress: Progress, folder: Path) -> Iterator:
+def steps_of(phase: Phase, data: Dataset, progress: Progress, folder: Path) -> Iterator:
     """The batches that a phase has still to take, made by a process beside; saves and shows how it goes."""
     steps = len(data)  # type: ignore[arg-type]
     loader = DataLoader(
