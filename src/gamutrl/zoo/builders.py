@@ -9,8 +9,10 @@ from typing import Any
 
 SCRIPTS = {
     "vlm-tiny": "gamutrl.zoo.build",
+    "janus-tiny": "gamutrl.zoo.janus_build",
     "mask-tiny": "gamutrl.zoo.mask",
     "var-tiny": "gamutrl.zoo.var",
+    **dict.fromkeys(("flow-tiny", "unet-tiny"), "gamutrl.zoo.flow"),
     **dict.fromkeys(("blobs-flow", "blobs-eps", "points-flow", "points-eps"), "gamutrl.zoo.blobs"),
 }
 """The module whose `build(name, …)` trains each model from nothing and writes its folder."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 MODELS = Path(__file__).parent / "models"
+CONFIGS = ("config.json", "model_index.json")
+"""What tells a model's folder, or a pipeline's."""
 
 
 def available() -> list[str]:
     """The names of the packaged models."""
-    return sorted(config.parent.name for config in MODELS.glob("*/config.json"))
+    return sorted(config.parent.name for name in CONFIGS for config in MODELS.glob(f"*/{name}"))
 
 
 def path(name: str) -> Path:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import Any
+
+from torch import Tensor, nn
 
 from gamutrl.policies.flow.denoiser import Condition
 from gamutrl.policies.flow.families.pipeline import PipelineDenoiser
@@ -13,6 +15,11 @@ class StableDiffusion3(PipelineDenoiser):
 
     pipeline_class = "StableDiffusion3Pipeline"
     text_tokens = 256
+
+    def __init__(self, pipeline: Any, module: nn.Module | None = None, *, max_text: int = 0, **sizes: int) -> None:
+        # T5 reads what it is padded to, so a pipeline whose prompts were shorter in training says so by its tokenizer.
+        longest = getattr(pipeline.tokenizer_3, "model_max_length", self.text_tokens)
+        super().__init__(pipeline, module, max_text=max_text or min(self.text_tokens, longest), **sizes)
 
     def encode_texts(self, texts: list[str]) -> dict[str, Tensor]:
         text, _, pooled, _ = self.pipeline.encode_prompt(
