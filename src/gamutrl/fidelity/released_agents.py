@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Any
 
 import torch
 
-from gamutrl.environments.calls import as_call
 from gamutrl.rewards.grading import boxed
 from gamutrl.rewards.maths import math_equal, maths_in
-from gamutrl.rewards.parsing import literal, loads
-from gamutrl.rewards.tags import marks, tag_format, tag_text, tag_texts, tagged_blocks
+from gamutrl.rewards.parsing import literal
+from gamutrl.rewards.tags import marks, tag_format, tag_text, tag_texts
 
 
 def pixel_reasoner_result(text: str, truth: str | list[str]) -> float:
@@ -97,25 +95,6 @@ def vigorl_layout(text: str, *, point: bool = False, answered: bool = True) -> f
     right = _is_point(said) if point else bool(said) or not answered
     cites = re.search(r"\(\d++,\s*+\d++\)", tag_text(text, "think", missing="empty")) is not None
     return float(right and cites and tag_format(text) == 1)
-
-
-def vigorl_turns(text: str, *, point: bool = False) -> float:
-    """ViGoRL: 1 for turns in order with readable calls, plus 0.2 for each further place looked at, without a cap."""
-    text = text.strip().removesuffix("<|im_end|>").rstrip().lower()
-    blocks = list(tagged_blocks(text, ("think", "tool_call", "observation", "answer")))
-    in_order = re.fullmatch("(?:tco)*ta", "".join({"tool_call": "c"}.get(tag, tag[0]) for tag, _ in blocks))
-    if not in_order or not text.endswith("</answer>"):
-        return 0.0
-    calls = [as_call(loads(inside)) for tag, inside in blocks if tag == "tool_call"]
-    points = [call.arguments.get("coordinate") if call else None for call in calls]
-    said = blocks[-1][1].strip()
-    if not all(_integers(one, 2) for one in points) or not (_is_point(said) if point else said):
-        return 0.0
-    kept: list[Any] = []
-    for one in points:
-        if all(math.dist(one or (), other) >= 10 for other in kept):
-            kept.append(one)
-    return 1 + 0.2 * max(0, len(kept) - 1)
 
 
 def vigorl_web_action(said: str, truth: str) -> float:

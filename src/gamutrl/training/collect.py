@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from gamutrl.core import Batch, Context, Prompt, Sampling, Source
+from gamutrl.data.rows import FileRows
 from gamutrl.data.writer import append_rows, written_rows
 from gamutrl.environments import Environment, SingleTurn
 from gamutrl.policies.base import Policy
@@ -51,6 +52,34 @@ class BestRollouts:
             if batch["reward_R"][best] >= self.least:
                 kept.append(replace(prompt, columns={**prompt.columns, "target": batch.rollouts[best].text}))
         return kept
+
+
+def with_turns(prompt: Prompt, turns: Sequence[str], number: int = 0) -> Prompt:
+    """The row with an assistant's turns as its column `turns`, to be imitated (`sft.Turns`).
+
+    number: of the demonstration among those of its row, which tells their ids apart.
+    """
+    return replace(prompt, columns={**prompt.columns, "turns": list(turns)}, id=f"{prompt.id}/{number}")
+
+
+@dataclass(frozen=True)
+class Product:
+    """What an earlier stage of the run collected, by its name: the `data` of a supervised or an RL stage."""
+
+    name: str
+
+    def batch(self, index: int, size: int, seed: int) -> list[Prompt]:
+        raise RuntimeError(f"What a run collects as {self.name!r} can only be drawn from in that run.")
+
+
+def source_of(data: Source, session: Session) -> Source:
+    """A stage's rows: its own, or what an earlier stage collected. Raises where nothing was kept."""
+    if not isinstance(data, Product):
+        return data
+    file = session.products.get(data.name)
+    if file is None or not written_rows(file):
+        raise session.fail(f"No earlier stage kept any row as {data.name!r}.")
+    return FileRows(str(file), split="all")
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from gamutrl.policies.flow.sampling import FlowSampling
 from gamutrl.rewards.base import Reward
 from gamutrl.rewards.table import RewardError, score, weighted_sum
 from gamutrl.training import ranks
+from gamutrl.training.collect import source_of
 from gamutrl.training.defaults import (
     KL,
     ActionWeights,
@@ -124,7 +125,8 @@ class RL:
 
     def run(self, session: Session) -> None:
         # What its fields remember belongs to this run. Rows do not change, and what serves them cannot be copied.
-        stage = copy.deepcopy(self, {id(self.data): self.data})
+        data = source_of(self.data, session)
+        stage = replace(copy.deepcopy(self, {id(self.data): self.data}), data=data)
         policy: Policy = session.models[stage.trains]
         if session.fresh:  # A restored policy brings its references with it.
             for reference in stage.all_references():

@@ -11,6 +11,7 @@ from gamutrl.core import Prompt, Source
 from gamutrl.environments import Environment, SingleTurn
 from gamutrl.environments.scripted import play
 from gamutrl.policies.base import Policy
+from gamutrl.training.collect import source_of
 from gamutrl.training.defaults import ActionWeights
 from gamutrl.training.optimizer import AdamW
 from gamutrl.training.session import Session, Timer
@@ -38,11 +39,22 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Turns:
+    """Imitates a column that holds the assistant's turns, a text each."""
+
+    name: str = "turns"
+
+    def __call__(self, prompt: Prompt, seed: int) -> list[str]:
+        return [str(turn) for turn in prompt.columns[self.name]]
+
+
+@dataclass(frozen=True)
 class SFT:
     """Supervised fine-tuning: the mean negative log-likelihood of target texts given their prompts.
 
-    data: rows. target: what to imitate. environment: answers between the turns of a target of several. rows_per_step:
-    rows of one update. rows_per_forward: the most rows in one forward pass (0: all).
+    data: rows, or the `Product` of an earlier stage. target: what to imitate. environment: answers between the turns of
+    a target of several. rows_per_step: rows of one update. rows_per_forward: the most rows in one forward pass (0:
+    all).
     """
 
     data: Source
@@ -59,10 +71,11 @@ class SFT:
     def run(self, session: Session) -> None:
         policy: Policy = session.models[self.trains]
         optimizer = self.optimizer.build(policy.parameters())
+        data = source_of(self.data, session)
         for record in session.steps(self.name, self.steps, {"optimizer": optimizer}):
             timer = Timer()
             seed = session.stage_seed + record.step
-            prompts = self.data.batch(record.step, self.rows_per_step, session.stage_seed)
+            prompts = data.batch(record.step, self.rows_per_step, session.stage_seed)
             batch = policy.demonstrated(prompts, [self._shown(p, seed * 4096 + i) for i, p in enumerate(prompts)])
             weight_NT = self.weights(batch)
             total = 0.0

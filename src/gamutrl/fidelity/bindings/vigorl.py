@@ -9,7 +9,7 @@ from torch import Tensor
 from gamutrl.environments import crops, search
 from gamutrl.fidelity import compose, released_agents
 from gamutrl.fidelity.inputs import F32, F64
-from gamutrl.rewards import answers, tags
+from gamutrl.rewards import answers, tags, zooming
 
 
 def kl_penalty(log_probs: F32, ref_log_probs: F32, kl_penalty: str) -> Tensor:
@@ -70,9 +70,9 @@ def web_action_grounded(predict_str: str, ground_truth: str) -> dict[str, float]
 
 def point_in_bbox_multicrop(predict_str: str, ground_truth: str) -> dict[str, float]:
     accuracy = released_agents.vigorl_point_in_box(_answer(predict_str), ground_truth)
-    return _overall(accuracy, released_agents.vigorl_turns(predict_str, point=True), 0.6)
+    return _overall(accuracy, zooming.pointed_layout(predict_str, point=True), 0.6)
 
 
 def string_match_multiturn(predict_str: str, ground_truth: str) -> dict[str, float]:
     accuracy = answers.accuracy(predict_str.lower(), ground_truth.lower(), compare=answers.same_text, missing="whole")
-    return _overall(accuracy, released_agents.vigorl_turns(predict_str), 0.6)
+    return _overall(accuracy, zooming.pointed_layout(predict_str), 0.6)
