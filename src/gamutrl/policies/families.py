@@ -28,8 +28,9 @@ CONNECTOR = ("multi_modal_projector", "connector", "aligner", "image_newline")
 class Backbone:
     """A transformers image-text-to-text model, taken by its parts.
 
-    embed, logits: tokens to embeddings, hidden states to logits. reason: why its language model can't run under our
-    layouts (None if it can). decoder: our own way to run it, where it is of the common kind.
+    embed, logits: tokens to embeddings, hidden states to logits. widest: the size of a layer's largest matrix. reason:
+    why its language model can't run under our layouts (None if it can). decoder: our own way to run it, where it is of
+    the common kind.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -40,6 +41,7 @@ class Backbone:
         self.embed: Any = model.get_input_embeddings()
         self.logits: Any = model.get_output_embeddings()
         self.vocabulary: int = self.text_config.vocab_size
+        self.widest: int = self.text_config.hidden_size * (getattr(self.text_config, "intermediate_size", None) or 0)
         self.image_token = _either(model.config, "image_token_id", "image_token_index")
         self.video_token = _either(model.config, "video_token_id", "video_token_index")
         self.takes_video = self.video_token is not None and hasattr(self.base, "get_video_features")

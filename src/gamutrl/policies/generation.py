@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gamutrl.core import Sampling
+from gamutrl.policies import beside
 from gamutrl.policies.attention import Cached, Layers, Packed
 from gamutrl.policies.families import Backbone
 from gamutrl.policies.media import embedded
@@ -87,8 +89,9 @@ class Native:
         uniform_NT = self._of_rows(uniform, place)
         hidden = self.last
         for step in range(sampling.max_tokens):
-            logits = scored(self.backbone.logits(hidden), sampling.score_temperature, self.banned)
-            token, logp = choose(logits, uniform_NT[:, step], sampling)
+            with self._briefly():
+                logits = scored(self.backbone.logits(hidden), sampling.score_temperature, self.banned)
+                token, logp = choose(logits, uniform_NT[:, step], sampling)
             for rollout, one, value in zip(self.number, token.tolist(), logp.tolist()):
                 if rollout not in live:
                     continue
@@ -106,7 +109,8 @@ class Native:
                 break
             if (index := self._leave(half=True)) is not None:
                 token, uniform_NT = token[index], self._of_rows(uniform, place)
-            hidden = self._step(token, live)
+            with self._briefly():
+                hidden = self._step(token, live)
         self.last = hidden
         self._leave()
 
@@ -189,6 +193,10 @@ class Native:
             self.length[held] -= 1
             self.reached[held] -= 1
         return self.backbone.hidden(self.backbone.embed(token[:, None]), position, self.cache)[:, 0]
+
+    def _briefly(self) -> AbstractContextManager[None]:
+        """One token a row is little work."""
+        return beside.undivided(len(self.number) * self.backbone.widest, self.backbone.device)
 
     def _of_rows(self, uniform: Tensor, place: dict[int, int]) -> Tensor:
         """The draws `[N, T]` of the rows there are; those that do not sample have any."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 from gamutrl.core import Batch, Prompt, Rollout, Sampling, Turn
 from gamutrl.environments import Environment, Step
 from gamutrl.environments.scripted import Played
-from gamutrl.policies import plain, scoring
+from gamutrl.policies import beside, plain, scoring
 from gamutrl.policies.base import Statistic
 from gamutrl.policies.families import Backbone
 from gamutrl.policies.generation import Engine, Native
@@ -232,29 +232,56 @@ class TextPolicy(Referenced):
         `{name: value_NT}`.
         """
         device = self.backbone.device
-        out = torch.zeros(batch.mask_NT.shape, device=device)
-        found = {name: torch.zeros(batch.mask_NT.shape, device=device) for name in statistics or {}}
-        temperature_NT = _temperatures(batch).to(device)
-        target_NT = _targets(batch).to(device)
-        mask_NT = batch.mask_NT.to(device)
+        names = list(statistics or {})
+        sequences = Rows(batch, self.segments).continuations()
+        lots = self._lots(sequences)
+        places: list[list[tuple[Tensor, Tensor]]] = [[] for _ in lots]
+        rows_of = batch.mask_NT.to(device), _targets(batch).to(device), _temperatures(batch).to(device)
+        group_N = batch.group_N.to(device)
         head, banned = self.backbone.logits, torch.tensor(self.segments.banned, dtype=torch.long, device=device)
-        for rows, hidden_WD, source_NT in self._hidden(Rows(batch, self.segments).continuations()):
-            index = torch.tensor(rows, device=device)
-            width = source_NT.shape[1]
-            mask, target, temperature = mask_NT[index, :width], target_NT[index, :width], temperature_NT[index, :width]
-            hidden_AD = hidden_WD.index_select(0, source_NT[mask])
-            logp = scoring.log_probs(hidden_AD, target[mask], temperature[mask], head, banned, self.backbone.vocabulary)
-            where = (index[:, None].expand_as(mask)[mask], mask.nonzero()[:, 1])
-            out = out.index_put(where, logp)
-            if statistics:
-                group = batch.group_N.to(device)[index]
-                groups = [(group == g).nonzero().flatten() for g in group.unique()]
-                values = scoring.statistics(
-                    hidden_WD[source_NT], mask, temperature, groups, statistics, head, banned, self.backbone.vocabulary
-                )
-                for name, value in values.items():
-                    found[name] = found[name].index_put(where, value[mask])
-        return (out, found) if statistics is not None else out
+
+        def score(lot: list[int], places: list[tuple[Tensor, Tensor]]) -> list[Tensor]:
+            """For each pass `[1 + S, A]`: of its actions the log-probabilities and the statistics."""
+            found = []
+            for rows, hidden_WD, source_NT in self._hidden([sequences[n] for n in lot]):
+                index = torch.tensor([lot[row] for row in rows], device=device)
+                mask, target, temperature = (tensor[index, : source_NT.shape[1]] for tensor in rows_of)
+                hidden_AD = hidden_WD.index_select(0, source_NT[mask])
+                size = self.backbone.vocabulary
+                values = [scoring.log_probs(hidden_AD, target[mask], temperature[mask], head, banned, size)]
+                if names:
+                    group = group_N[index]
+                    groups = [(group == g).nonzero().flatten() for g in group.unique()]
+                    measured = scoring.statistics(
+                        hidden_WD[source_NT], mask, temperature, groups, statistics or {}, head, banned, size
+                    )
+                    values += [measured[name][mask] for name in names]
+                places.append((index[:, None].expand_as(mask)[mask], mask.nonzero()[:, 1]))
+                found.append(torch.stack(values))
+            return found
+
+        tasks = [partial(score, lot, into) for lot, into in zip(lots, places)]
+        scored = beside.differentiable(tasks, self.parameters()) if len(tasks) > 1 else [task() for task in tasks]
+        out = torch.zeros(1 + len(names), *batch.mask_NT.shape, device=device)
+        if passes := [part for parts in scored for part in parts]:
+            row, column = (torch.cat(indices) for indices in zip(*(where for lot in places for where in lot)))
+            every = torch.arange(len(out), device=device)[:, None]
+            out = out.index_put((every, row, column), torch.cat(passes, 1))
+        return (out[0], dict(zip(names, out[1:]))) if statistics is not None else out[0]
+
+    def _lots(self, sequences: Sequence[Continuation]) -> list[list[int]]:
+        """Row numbers to be scored by each thread, whole prompts each."""
+        if (count := beside.threads_for(self.module)) == 1 or not self._packs:
+            return [list(range(len(sequences)))] if sequences else []
+        rows_of: dict[Segment, list[int]] = {}
+        for n, one in enumerate(sequences):
+            rows_of.setdefault(one.prompt, []).append(n)
+        sizes = [
+            len(prompt) + sum(len(segment) for n in rows for segment in sequences[n].rest)
+            for prompt, rows in rows_of.items()
+        ]
+        groups = list(rows_of.values())
+        return [sorted(n for group in lot for n in groups[group]) for lot in beside.share_of(sizes, count)]
 
     def _hidden(self, sequences: Sequence[Continuation]) -> Iterator[tuple[list[int], Tensor, Tensor]]:
         """Row numbers, hidden states `[W, D]`, and which of these predicts which action of the rows, `[N, T]`."""
