@@ -1,17 +1,14 @@
-"""Build `janus-tiny` from nothing: `python -m gamutrl.zoo.janus_build`. A build that was stopped goes on."""
+"""Build `janus-tiny` from nothing: training, weights, and what was measured."""
 
 from __future__ import annotations
 
-import argparse
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from safetensors.torch import save_file
 from transformers import JanusForConditionalGeneration, PreTrainedTokenizerFast
 
@@ -31,7 +28,7 @@ _README = """# janus-tiny
 
 A unified model of {parameters:.1f} million parameters (`JanusForConditionalGeneration`: {side}-pixel pictures as
 {edge} × {edge} codes of {codes}, four Llama layers of {width}, a small tower that looks), trained by
-`python -m gamutrl.zoo.janus_build` on the generated world of pictures: coloured shapes and handwritten digits. It draws
+`gamut zoo build janus-tiny` on the generated world of pictures: coloured shapes and handwritten digits. It draws
 what is asked, plans first (`Plan: …` runs on into the picture, `Describe: …` is a text of its own), and answers
 questions about pictures (`Think. …` with tags). It knows nothing else, and it is half-competent on purpose: what is
 left to learn is what a recipe teaches.
@@ -48,11 +45,24 @@ answers) in which all is as asked and nothing else is there; `facts` the share o
 """
 
 
-def build(out: Path, work: Path, plan: Plan, rows: int) -> Path:
-    """Train, write and measure the model. out: its folder. work: where checkpoints are kept."""
+def build(
+    name: str = "janus-tiny",
+    *,
+    steps: int | None = None,
+    seed: int = 0,
+    out: Path | str | None = None,
+    work: Path | str | None = None,
+    rows: int = 128,
+) -> Path:
+    """Train, write and measure the model, or go on where a build in `work` stopped.
+
+    steps: of the last phase. rows: held-out prompts a task.
+    """
+    plan, out = Plan(seed=seed), Path(out) if out else MODELS / name
+    plan = plan if steps is None else replace(plan, steps=steps)
     tokenizer = janus.build_tokenizer(janus_lessons.words())
     model = janus.build_model(tokenizer, plan.seed)
-    measured = train(model, tokenizer, plan, work)
+    measured = train(model, tokenizer, plan, Path(work) if work else out.parent / f".{name}-work")
     export(model, tokenizer, out)
     write_card(out, plan, measured, rows)
     return out
@@ -130,30 +140,3 @@ def write_card(folder: Path, plan: Plan, trained: dict[str, Any], rows: int) -> 
     filled = {"rows": rows, "table": table, "minutes": minutes, "parameters": parameters / 1e6, **asdict(plan)}
     sizes = {"side": janus.SIDE, "edge": janus.EDGE, "codes": janus.CODES, "width": janus.WIDTH}
     (folder / "README.md").write_text(_README.format(**filled, **sizes))
-
-
-def sheet(policy: ImageTokenPolicy, prompts: Sequence[Prompt], copies: int, scale: int = 4) -> Image.Image:
-    """Samples side by side, a row a prompt, enlarged: to look at."""
-    batch = policy.rollout(prompts, copies, SingleTurn(), ONE, seed=0)
-    side = janus.SIDE * scale
-    whole = Image.new("RGB", (copies * side, len(prompts) * side))
-    for number, rollout in enumerate(batch.rollouts):
-        enlarged = rollout.output.resize((side, side), Image.Resampling.NEAREST)
-        whole.paste(enlarged, (number % copies * side, number // copies * side))
-    return whole
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=MODELS / "janus-tiny")
-    parser.add_argument("--work", type=Path, default=None, help="where checkpoints are kept (default: beside --out)")
-    parser.add_argument("--code-steps", type=int, default=Plan.code_steps)
-    parser.add_argument("--steps", type=int, default=Plan.steps)
-    parser.add_argument("--rows", type=int, default=128, help="held-out prompts a task")
-    args = parser.parse_args()
-    work = args.work or args.out.parent / f".{args.out.name}-work"
-    build(args.out, work, Plan(code_steps=args.code_steps, steps=args.steps), args.rows)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,8 +1,7 @@
 """How `janus-tiny` is trained: codes of pictures first, then words and codes in one sequence. Resumable.
 
-Codes: an autoencoder without a table for the first quarter, whose latents then are clustered into the table; the table
-follows its members' mean from there (van den Oord et al. 2017, appendix A), and an entry that nothing uses is put where
-a latent is.
+Codes: an autoencoder without a table for the first quarter, whose latents then are clustered into the table, which
+follows them from there (`autoencoder`).
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ from torch.nn import functional as F
 from transformers import JanusForConditionalGeneration, PreTrainedTokenizerFast
 
 from gamutrl.zoo import janus_lessons as lessons
-from gamutrl.zoo.janus import CODES, COUNT
-from gamutrl.zoo.muon import Muon
+from gamutrl.zoo.autoencoder import Codebook, convolutions
+from gamutrl.zoo.janus import COUNT
 from gamutrl.zoo.train import Phase
 
 CHECKPOINT_SECONDS = 60
@@ -57,14 +56,14 @@ def train(
 def learn_codes(model: JanusForConditionalGeneration, plan: Plan, folder: Path) -> Phase:
     """The first phase: encoder, table and decoder."""
     table = _Table(model.model.vqmodel)
-    phase = _convolutions("codes", model.model.vqmodel)
+    phase = convolutions("codes", model.model.vqmodel)
     return _run(phase, plan, plan.code_steps, plan.code_rate, folder, lambda step: table.loss(step, plan))
 
 
 def sharpen(model: JanusForConditionalGeneration, plan: Plan, folder: Path) -> Phase:
     """The second phase: the decoder alone, so that the codes stay what they are. It may run beside the third."""
     vq = model.model.vqmodel
-    phase = _convolutions("decoder", nn.ModuleDict({"first": vq.post_quant_conv, "rest": vq.decoder}))
+    phase = convolutions("decoder", nn.ModuleDict({"first": vq.post_quant_conv, "rest": vq.decoder}))
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
         pixels = lessons.canvases(plan.seed * 1_000_003 + 500_000 + step, plan.code_batch)
@@ -88,12 +87,6 @@ def learn_both(
         return joint_loss(model, lessons.batch(found, tokenizer))
 
     return _run(phase, plan, plan.steps, plan.rate, folder, loss)
-
-
-def _convolutions(name: str, modules: nn.Module) -> Phase:
-    kernels = [parameter for parameter in modules.parameters() if parameter.dim() == 4]
-    others = [parameter for parameter in modules.parameters() if parameter.dim() != 4]
-    return Phase(name, modules, [Muon(kernels), torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.0)])
 
 
 def joint_loss(model: JanusForConditionalGeneration, batch: lessons.Batch) -> tuple[Tensor, dict[str, float]]:
@@ -134,8 +127,7 @@ class _Table:
     """The autoencoder's loss, and its table of codes (unit vectors), which moves without a gradient."""
 
     def __init__(self, vq: Any) -> None:
-        self.vq, self.weight = vq, vq.quantize.embedding.weight.requires_grad_(False)
-        self.count = torch.ones(CODES)
+        self.vq, self.book = vq, Codebook(vq.quantize.embedding.weight, unit=True)
 
     def loss(self, step: int, plan: Plan) -> tuple[Tensor, dict[str, float]]:
         begin = plan.code_steps // 4
@@ -143,53 +135,26 @@ class _Table:
         if step == begin:
             with torch.no_grad():
                 many = lessons.canvases(-1 - plan.seed, 384)
-                self.weight.copy_(clusters(F.normalize(_rows(self.vq.quant_conv(self.vq.encoder(many))), dim=-1)))
+                self.book.begin(F.normalize(_rows(self.vq.quant_conv(self.vq.encoder(many))), dim=-1))
         latent_BDHW = F.normalize(self.vq.quant_conv(self.vq.encoder(pixels)), dim=1)
         code, pull = latent_BDHW, latent_BDHW.new_zeros(())
         if step >= begin:
             rows = _rows(latent_BDHW)
-            nearest = (rows @ self.weight.T).argmax(-1)
-            entry = self.weight[nearest].view(len(pixels), *latent_BDHW.shape[2:], -1).permute(0, 3, 1, 2)
+            nearest = self.book.nearest(rows)
+            entry = self.book.weight[nearest].view(len(pixels), *latent_BDHW.shape[2:], -1).permute(0, 3, 1, 2)
             pull = (latent_BDHW - entry).square().sum(1).mean()
             code = latent_BDHW + (entry - latent_BDHW).detach()
             if step < 0.9 * plan.code_steps:
-                self._follow(rows.detach(), nearest, step)
+                self.book.follow(rows.detach(), nearest, step)
         drawn = self.vq.decoder(self.vq.post_quant_conv(code))
         error = _error(drawn, pixels)
-        used = float((self.count > 0.05).float().mean())
-        return error + 0.25 * pull, {"error": error.item(), "pull": pull.item(), "used": used}
-
-    @torch.no_grad()
-    def _follow(self, rows: Tensor, nearest: Tensor, step: int) -> None:
-        total = torch.zeros_like(self.weight).index_add(0, nearest, rows)
-        count = torch.bincount(nearest, minlength=CODES).float()
-        self.count.mul_(0.98).add_(count, alpha=0.02)
-        moved = F.normalize(0.97 * self.weight + 0.03 * total / count.clamp(min=1)[:, None], dim=-1)
-        self.weight.copy_(torch.where(count[:, None] > 0, moved, self.weight))
-        unused = (self.count < 0.02).nonzero().flatten()
-        if len(unused) and step % 20 == 0:
-            generator = torch.Generator().manual_seed(step)
-            self.weight[unused] = rows[torch.randint(len(rows), (len(unused),), generator=generator)]
-            self.count[unused] = 1.0
+        return error + 0.25 * pull, {"error": error.item(), "pull": pull.item(), "used": self.book.used}
 
 
 def _error(drawn: Tensor, pixels: Tensor) -> Tensor:
     """The mean absolute difference; most of a picture is ground, so what lies on it counts more."""
     weight = 1 + 4 * ((pixels - pixels[:, :, :1, :1]).abs().amax(1, keepdim=True) > 0.1)
     return ((drawn - pixels).abs() * weight).mean()
-
-
-def clusters(row_ND: Tensor, rounds: int = 12) -> Tensor:
-    """Unit vectors in `CODES` clusters by angle: their centres, `[CODES, D]`."""
-    generator = torch.Generator().manual_seed(0)
-    center = row_ND[torch.randperm(len(row_ND), generator=generator)[:CODES]].clone()
-    for _ in range(rounds):
-        nearest = (row_ND @ center.T).argmax(-1)
-        total = torch.zeros_like(center).index_add(0, nearest, row_ND)
-        count = torch.bincount(nearest, minlength=CODES)
-        spare = row_ND[torch.randint(len(row_ND), (CODES,), generator=generator)]
-        center = F.normalize(torch.where(count[:, None] > 0, total, spare), dim=-1)
-    return center
 
 
 def _rows(latent_BDHW: Tensor) -> Tensor:
