@@ -51,6 +51,9 @@ TINY = on_blobs(
     ),
 )
 
+IMITATED = with_stage(TINY, objective=Imitation(), prepare=Noised(Uniform(2), references=()), references=())
+"""The baseline: the winners alone, by their denoising error."""
+
 PICKED = FileRows("yuvalkirstain/pickapic_v2")
 PAPER = on_pipeline(
     Preference(
@@ -82,12 +85,10 @@ RECIPE = Recipe(
     ),
     tiny=TINY,
     paper=PAPER,
-    claim=Claim("gold score", baseline="supervised fine-tuning on the winners", budget="pairs"),
+    variants={"tiny/ablation": IMITATED},
+    claim=Claim("gold score", baseline="diffusion-dpo/ablation, supervised fine-tuning on the winners", budget="pairs"),
     assumptions={
         "tiny.stages.preference.objective.beta": "200: errors are means over 64 numbers here, not over 16,384",
         "tiny.stages.preference.prepare.levels": "two levels a pair, to use what was drawn",
     },
 )
-
-IMITATED = with_stage(TINY, objective=Imitation(), prepare=Noised(Uniform(2), references=()), references=())
-"""The baseline: the winners alone, by their denoising error."""

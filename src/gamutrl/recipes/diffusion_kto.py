@@ -28,12 +28,13 @@ from gamutrl.policies.flow import FlowSampling
 from gamutrl.policies.models import FlowModel
 from gamutrl.recipes.denoising_plain import on_blobs, on_pipeline
 from gamutrl.recipes.diffusion_dpo import WithoutWords
+from gamutrl.recipes.plain import with_stage
 from gamutrl.recipes.recipe import Claim, Recipe
 from gamutrl.rewards.base import Reward
 from gamutrl.rewards.models.embedding import pick_score
 from gamutrl.training.forward import Matching, Noised, Uniform
 from gamutrl.training.optimizer import AdamW
-from gamutrl.training.preference import Gain, Judged, Preference
+from gamutrl.training.preference import Gain, Imitation, Judged, Preference
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,12 @@ RECIPE = Recipe(
     ),
     tiny=TINY,
     paper=PAPER,
-    claim=Claim("gold score", baseline="supervised fine-tuning on the likes", budget="updates"),
+    variants={
+        "tiny/ablation": with_stage(
+            TINY, objective=Imitation(), prepare=Noised(Uniform(2), references=()), references=()
+        )
+    },
+    claim=Claim("gold score", baseline="diffusion-kto/ablation, supervised fine-tuning on the likes", budget="updates"),
     assumptions={
         "tiny.stages.preference.objective.beta": "100: errors are means over 64 numbers here, not over 16,384",
         "tiny.stages.preference.data.liked": "one half: the world's likes are not as noisy as Pick-a-Pic's",

@@ -28,6 +28,7 @@ from gamutrl.policies.flow.policy import prediction
 from gamutrl.policies.models import FlowModel, Lora
 from gamutrl.policies.scorer import Value, words_of
 from gamutrl.recipes.flow_plain import FEW, paper, tiny
+from gamutrl.recipes.plain import with_stage
 from gamutrl.recipes.recipe import Claim, Recipe
 from gamutrl.rewards.base import Reward
 from gamutrl.rewards.models.image_reward import ImageReward
@@ -183,7 +184,10 @@ RECIPE = Recipe(
     ),
     tiny=TINY,
     paper=PAPER,
-    claim=Claim("gold score at equal distance to the base", baseline="the same without the pull", budget="rollouts"),
+    claim=Claim(
+        "gold score at equal distance to the base", baseline="dpok/ablation, without the pull", budget="rollouts"
+    ),
+    variants={"tiny/ablation": with_stage(TINY, objective=Clamped(pull=0.0))},
     assumptions={
         "tiny.stages.rl.sampling.trained": "the first steps, where the world's pictures decide what is worth most",
         "tiny.model": "the flow, by an SDE: the last steps of the world's small diffusion have next to no noise",

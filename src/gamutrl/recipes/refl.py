@@ -28,11 +28,12 @@ from gamutrl.policies.flow import FlowSampling
 from gamutrl.policies.models import FlowModel
 from gamutrl.policies.scorer import ScorerModel
 from gamutrl.recipes.denoising_plain import PROMPTS, on_blobs, on_pipeline, spoiled
+from gamutrl.recipes.plain import with_stage
 from gamutrl.recipes.recipe import Claim, Recipe
 from gamutrl.rewards.base import Reward
 from gamutrl.rewards.blobs import GOLD
 from gamutrl.rewards.models.image_reward import ImageReward
-from gamutrl.training.direct import Direct, LateStep
+from gamutrl.training.direct import Direct, LastSteps, LateStep
 from gamutrl.training.optimizer import AdamW
 from gamutrl.training.preference import Ranked
 from gamutrl.training.reward_model import ModelScore, Standardise, reward_model
@@ -120,8 +121,8 @@ RECIPE = Recipe(
     ),
     tiny=TINY,
     paper=PAPER,
-    claim=Claim("gold score", baseline="the same through the very last step", budget="rollouts"),
-    variants={"tiny/paper": LEARNED},
+    claim=Claim("gold score", baseline="refl/ablation, through the very last step", budget="rollouts"),
+    variants={"tiny/paper": LEARNED, "tiny/ablation": with_stage(TINY, sample=LastSteps(1))},
     assumptions={
         "tiny.rewards": "the world's own score, as the released code takes the released reward model",
         "variants": "paper: the reward model is trained as well; one so small is hacked at once through late steps, "

@@ -26,12 +26,13 @@ from gamutrl.policies.flow import Corruption, FlowPolicy, FlowSampling, Outputs
 from gamutrl.policies.flow.state import State
 from gamutrl.recipes.denoising_plain import PROMPTS, on_blobs, on_pipeline
 from gamutrl.recipes.flow_plain import FLUX, HPD
+from gamutrl.recipes.plain import with_stage
 from gamutrl.recipes.recipe import Claim, Recipe
 from gamutrl.recipes.refl import Enough
 from gamutrl.rewards.base import Reward, Score
 from gamutrl.rewards.blobs import BlobScore
 from gamutrl.rewards.models.embedding import hps_score
-from gamutrl.training.direct import Direct, through
+from gamutrl.training.direct import Direct, LateStep, through
 from gamutrl.training.optimizer import AdamW
 
 REALISTIC = ("Natural-lighting", "Detail", "Detailed", "Real")
@@ -138,6 +139,17 @@ class Worded:
         return BlobScore("proxy")(batch, context) + torch.where(wanted_R, style_R, -style_R)
 
 
+@dataclass(frozen=True)
+class Told:
+    """A reward's `score` of the prompt with a word in front: what a reward model makes of it, its bias with it."""
+
+    score: Score
+    word: str
+
+    def __call__(self, batch: Batch, context: Context) -> Tensor:
+        return self.score(told(batch, self.word), context)
+
+
 STRIPED = Reward("striped", striped, differentiable=True)
 WORLD = Levels(noisiest=0.4, cleanest=0.1)
 EVEN = ((0.5, 0.5), (0.5, 0.5))
@@ -155,6 +167,13 @@ TINY = on_blobs(
     model="blobs-flow",
     metric=STRIPED,
 )
+
+LATE = with_stage(
+    TINY,
+    rewards=(Reward("worded", Told(Worded(), "Striped"), differentiable=True),),
+    sample=LateStep(6, 9),
+)
+"""The baseline: ReFL on the same reward model, told what is wanted, with its bias."""
 
 HPS = hps_score(most=1)
 PAPER = on_pipeline(
@@ -189,7 +208,10 @@ RECIPE = Recipe(
     ),
     tiny=TINY,
     paper=PAPER,
-    claim=Claim("stripes, with the artefact unchanged", baseline="refl on the same reward model", budget="rollouts"),
+    claim=Claim(
+        "stripes, with the artefact unchanged", baseline="semantic-relative-po/ablation, ReFL on the same reward model"
+    ),
+    variants={"tiny/ablation": LATE},
     assumptions={
         "tiny.rewards.relative.score.discounts": "½ everywhere: something of what is liked of any picture remains",
         "tiny.rewards": "a reward model with a known bias: the world's proxy, which likes an artefact in every picture",

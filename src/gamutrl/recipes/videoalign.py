@@ -138,7 +138,7 @@ RECIPE = Recipe(
         "tiny/paper": with_stage(TINY, likelihood=BY_LEVEL),
         "paper/paper": with_stage(PAPER, likelihood=BY_LEVEL),
     },
-    claim=Claim("gold score", baseline="the same with β_t = (1 − t)² β", budget="rollouts"),
+    claim=Claim("gold score", baseline="videoalign/paper, with β_t = (1 − t)² β", budget="rollouts"),
     assumptions={
         "tiny": "pictures of the world stand for clips; its three qualities for visual quality, motion and alignment",
         "tiny.stages.rl.prepare.levels": "two levels a pair, to use what was drawn",
