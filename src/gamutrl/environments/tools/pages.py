@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gamutrl.core import Prompt
+from gamutrl.data.media import decode_image
 from gamutrl.environments.desk import Desk, Refusal, Shown
 from gamutrl.environments.tools.crop import View
 
@@ -36,6 +38,39 @@ class Page(Protocol):
     @property
     def words(self) -> str: ...
     def draw(self) -> Image.Image: ...
+
+
+@dataclass(frozen=True)
+class PageFile:
+    """A page that is a picture in a file; its name is the file's, less the ending."""
+
+    path: Path
+    words: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    def draw(self) -> Image.Image:
+        return decode_image(self.path.read_bytes())
+
+
+@dataclass(frozen=True)
+class PageFiles:
+    """The pictures of a folder as one collection, the same for every row. Raises ValueError where there are none."""
+
+    folder: str
+    endings: tuple[str, ...] = (".jpg", ".jpeg", ".png", ".webp")
+
+    @cached_property
+    def _pages(self) -> tuple[PageFile, ...]:
+        found = sorted(path for path in Path(self.folder).glob("*") if path.suffix.lower() in self.endings)
+        if not found:
+            raise ValueError(f"{self.folder} holds no pictures of pages ({', '.join(self.endings)}).")
+        return tuple(map(PageFile, found))
+
+    def __call__(self, prompt: Prompt) -> Sequence[Page]:
+        return self._pages
 
 
 class Embedder(Protocol):

@@ -10,7 +10,7 @@ from gamutrl.environments import calls
 from gamutrl.fidelity import compose
 from gamutrl.fidelity.inputs import F32, I64
 from gamutrl.functional import probabilities
-from gamutrl.rewards import maths, parsing, tags
+from gamutrl.recipes import openthinkimg
 
 
 def group_advantage(rewards: F32, num_generations: int) -> Tensor:
@@ -31,9 +31,7 @@ def parse_tool_call(text: str) -> list[dict[str, Any]] | None:
 
 
 def format_reward(turns: list[str]) -> float:
-    keys = {"thought", "thoughts", "actions"}
-    values = [parsing.loads(calls.first_group(turn) or "") for turn in turns]
-    return sum(isinstance(value, dict) and bool(keys & value.keys()) for value in values) / max(len(turns), 1)
+    return openthinkimg.well_formed(turns)
 
 
 def format_reward_single(text: str) -> float:
@@ -41,11 +39,4 @@ def format_reward_single(text: str) -> float:
 
 
 def accuracy_reward(turns: list[str], solution: str) -> float:
-    if not turns:
-        return 0.0
-    if maths.math_equal(turns[-1], solution):
-        return 1.0
-    found = calls.action_list(turns[-1])
-    said = str(found[0].arguments.get("ans", turns[-1])) if found else turns[-1]
-    asked = tags.tag_text(solution, missing="whole")
-    return float(said == asked or bool(maths.math_equal(said, asked)))
+    return openthinkimg.answered(turns, solution)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gamutrl.environments import transcripts
+from gamutrl.recipes import vrag_rl
 from gamutrl.rewards import answers, judging, parsing, retrieval, tags
 
 
@@ -29,7 +30,7 @@ def composite_reward(format_score: float, judge_score: float, retrieved: list[st
 
 def format_reward(text: str) -> float:
     text = tags.without(text, ("<|im_start|>user", "<|im_end|>"), multiline=False)
-    return float(all(any(True for _ in tags.tag_texts(text, tag)) for tag in ("answer", "search")))
+    return vrag_rl.layout(text)
 
 
 def judge_parse(text: str) -> bool | None:
