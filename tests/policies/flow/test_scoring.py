@@ -56,8 +56,9 @@ class TestReplay:
     @pytest.mark.parametrize("values", [1, 30, 60, 10**6])
     def test_an_update_in_parts_covers_each_step_once(self, values):
         policy = small_policy(values_per_update=values)
-        batch = rolled(policy, FlowSampling(steps=5, stochastic=(0, 2, 3, 4)))
+        batch = rolled(policy, FlowSampling(steps=6, stochastic=(0, 2, 3, 4)))
         parts = list(policy.parts(batch))
+        assert all(part.mask_NT.any() for part in parts)
         assert len(parts) == {1: 4, 30: 4, 60: 2, 10**6: 1}[values]
         assert torch.equal(sum(part.mask_NT.int() for part in parts), batch.mask_NT.int())
         assert torch.allclose(sum(policy.log_probs(part) for part in parts), policy.log_probs(batch), atol=1e-6)

@@ -319,7 +319,7 @@ class FlowPolicy(Referenced):
             return
         part_T, part, held = [], 0, 0
         for count in count_T:
-            if held and held + count > most:
+            if held and count and held + count > most:
                 part, held = part + 1, 0
             held += count
             part_T.append(part)
