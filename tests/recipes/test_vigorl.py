@@ -10,8 +10,10 @@ from by_hand import answered, groups_of, random_model, short_run
 
 from gamutrl.core import Call, Context, Prompt, text
 from gamutrl.environments.scripted import calls, play
-from gamutrl.recipes.vigorl import RECIPE, Pointed, places, right, transcript, unless_cut_off
+from gamutrl.environments.transcripts import conversation
+from gamutrl.recipes.vigorl import RECIPE, Pointed, aim, places, right
 from gamutrl.training.config import from_json, to_json
+from gamutrl.training.defaults import unless_cut_off
 from gamutrl.zoo.agent_lessons import LESSONS
 
 ROW = Prompt.ask("Which?", answer="Red square")
@@ -22,7 +24,7 @@ def look(x: float, y: float) -> str:
     return f"<think>there</think><tool_call>{call}</tool_call>"
 
 
-def conversation(*said: str):
+def spoken(*said: str):
     """A rollout of these turns, each but the last answered with a crop."""
     batch = groups_of([ROW], [["x"]])
     turn = batch.rollouts[0].turns[0]
@@ -34,7 +36,7 @@ def conversation(*said: str):
 
 
 def paid(*said: str, **options) -> float:
-    return Pointed(**options)(conversation(*said), Context()).item()
+    return Pointed(**options)(spoken(*said), Context()).item()
 
 
 END = answered("so", "red square")
@@ -67,18 +69,23 @@ def test_turns_out_of_order_and_looks_that_cannot_be_read_earn_nothing(said):
 
 
 def test_words_put_into_the_mouth_belong_to_the_conversation():
-    batch = conversation(look(5, 5), "red square</answer>")
+    batch = spoken(look(5, 5), "red square</answer>")
     batch.rollouts[0].turns[1] = replace(batch.rollouts[0].turns[1], prefill="<think>now</think><answer>")
-    assert transcript(batch.rollouts[0]).endswith("<think>now</think><answer>red square</answer>")
+    assert conversation(batch.rollouts[0]).endswith("<think>now</think><answer>red square</answer>")
     assert Pointed()(batch, Context()).item() == 1
 
 
 def test_places_are_counted_whatever_became_of_them():
-    batch = conversation(look(5, 5), END)
+    batch = spoken(look(5, 5), END)
     turn = batch.rollouts[0].turns[0]
     asked = (Call("search_coordinate", {"coordinate": [5, 5]}), Call("search_coordinate", {"coordinate": "here"}))
     batch.rollouts[0].turns[0] = replace(turn, calls=asked)
     assert places(batch, Context()).tolist() == [1]
+
+
+def test_a_turn_aims_at_what_it_calls():
+    assert aim(look(5, 5)) == aim(look(5, 5).replace("there", "here")) != aim(look(5, 6))
+    assert aim(END) == END
 
 
 def test_answers_are_compared_without_case():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gamutrl.core import Rollout
 from gamutrl.rewards.tags import tag_spans, tagged_blocks
 
 USER_TURN = ("\n<|im_start|>user", "<|im_end|>")
@@ -29,3 +30,11 @@ def kept_blocks(text: str, tags: Sequence[str] = ("think", "search", "bbox", "an
 def first_action(text: str, tags: Sequence[str] = ("search", "answer", "bbox")) -> tuple[str | None, str]:
     """The first of a turn's actions and what it says; None and nothing if it takes none."""
     return next(((tag, inside.strip()) for tag, inside in tagged_blocks(text, tags)), (None, ""))
+
+
+def conversation(rollout: Rollout) -> str:
+    """All the words after the prompt: what was said, what was observed, what was put into the policy's mouth."""
+    words: list[str] = []
+    for turn in rollout.turns:
+        words += [turn.prefill, turn.text, *(part.value for part in turn.observation if not part.is_media)]
+    return "".join(words)

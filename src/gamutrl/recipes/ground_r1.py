@@ -17,7 +17,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,13 +35,13 @@ from gamutrl.recipes.plain import paper, tiny, with_stage
 from gamutrl.recipes.recipe import Claim, Recipe
 from gamutrl.rewards.answers import (
     Compare,
-    contains,
     maths,
     rouge,
     same_choice,
+    same_or_contained,
     same_text,
     typed_accuracy,
-    word_accuracy,
+    word_accuracy_either,
 )
 from gamutrl.rewards.base import Reward, per_rollout
 from gamutrl.rewards.tags import ends_with_answer, exactly_once, marks, tag_format
@@ -73,21 +72,10 @@ def layouts(batch: Batch, context: Context) -> Tensor:
     return torch.tensor([layout([turn.text for turn in rollout.turns]) for rollout in batch.rollouts])
 
 
-def spoken(given: str, truth: Any) -> float:
-    """1 for the same text, 0.6 for one that contains the truth, case aside."""
-    return max(same_text(given, truth, ignore_case=True), 0.6 * contains(given, truth, ignore=""))
-
-
-def read_out(given: str, truth: Any) -> float:
-    """1 − the word error rate, measured against either of the two, whichever is better; case aside."""
-    one, other = given.lower(), str(truth).lower()
-    return max(word_accuracy(one, other), word_accuracy(other, one))
-
-
 TYPES: dict[str, Compare] = {
     **dict.fromkeys(("v7w", "gqa", "openimages"), same_choice),
-    **dict.fromkeys(("vsr", "cub"), spoken),
-    **dict.fromkeys(("docvqa", "textcap", "textvqa", "sroie", "dude", "infographicsvqa"), read_out),
+    **dict.fromkeys(("vsr", "cub"), same_or_contained),
+    **dict.fromkeys(("docvqa", "textcap", "textvqa", "sroie", "dude", "infographicsvqa"), word_accuracy_either),
     **dict.fromkeys(("CLEVR", "thinklite"), maths),
     "flickr30k": rouge,
 }

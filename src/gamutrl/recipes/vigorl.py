@@ -13,30 +13,31 @@ deviation and pays for places without end, the paper does not divide, and pays f
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from gamutrl.core import Batch, Context, Rollout, Sampling
+from gamutrl.core import Batch, Context, Sampling
 from gamutrl.data.columns import Columns
 from gamutrl.data.rows import FileRows, Split
 from gamutrl.data.sources import Changed
 from gamutrl.data.transforms import WithSuffix
 from gamutrl.data.worlds import render
 from gamutrl.environments import looking
+from gamutrl.environments.transcripts import conversation
 from gamutrl.policies.models import TextModel
 from gamutrl.recipes.plain import paper, tiny, with_rewards, with_stage
 from gamutrl.recipes.recipe import Claim, Recipe
 from gamutrl.rewards.answers import accuracy, same_text
 from gamutrl.rewards.base import Reward, per_rollout
 from gamutrl.rewards.parsing import numbers
+from gamutrl.rewards.tags import tag_text
 from gamutrl.rewards.zooming import distinct_points, pointed_layout
-from gamutrl.training.defaults import KL, ActionWeights, ClippedSurrogate, GroupAdvantage, old_and_reference
+from gamutrl.training.collect import Product
+from gamutrl.training.defaults import KL, ActionWeights, ClippedSurrogate, GroupAdvantage, unless_cut_off
 from gamutrl.training.optimizer import AdamW
-
-if TYPE_CHECKING:
-    from gamutrl.training.rl import RL
+from gamutrl.training.sft import SFT, Turns
+from gamutrl.training.tree_search import TreeSearch
 
 ASK = (
     " Reason step by step, each step about one place of the picture. In each turn write one <think>…</think>, and then "
@@ -50,14 +51,6 @@ def right(text: str, answer: str) -> float:
     return accuracy(text.lower(), answer.lower(), compare=same_text, missing="whole")
 
 
-def transcript(rollout: Rollout) -> str:
-    """The conversation after the prompt: what was said, observed, and put into the model's mouth."""
-    said: list[str] = []
-    for turn in rollout.turns:
-        said += [turn.prefill, turn.text, *(part.value for part in turn.observation if not part.is_media)]
-    return "".join(said)
-
-
 @dataclass(frozen=True)
 class Pointed:
     """`pointed_layout` of each rollout's conversation."""
@@ -67,7 +60,7 @@ class Pointed:
     apart: float = 10.0
 
     def __call__(self, batch: Batch, context: Context) -> Tensor:
-        said = map(transcript, batch.rollouts)
+        said = map(conversation, batch.rollouts)
         return torch.tensor([pointed_layout(s, each=self.each, most=self.most, apart=self.apart) for s in said])
 
 
@@ -78,12 +71,6 @@ def places(batch: Batch, context: Context) -> Tensor:
         for rollout in batch.rollouts
     ]
     return torch.tensor([float(len(distinct_points(points))) for points in looked])
-
-
-def unless_cut_off(stage: RL, batch: Batch, context: Context) -> Batch:
-    """A `prepare`: rollouts that did not come to their own end are not trained on."""
-    cut_N = torch.tensor([batch.rollouts[row.rollout].end in ("length", "budget") for row in batch.rows])
-    return old_and_reference(stage, replace(batch, mask_NT=batch.mask_NT & ~cut_N[:, None]), context)
 
 
 ACCURACY = Reward("accuracy", per_rollout(right), weight=0.6)
@@ -118,7 +105,12 @@ def rows(split: Split) -> Changed:
     return Changed(FileRows("vigorl_datasets/visual_search", ROWS, split=split), WithSuffix(ASK))
 
 
-PAPER = paper(
+def aim(turn: str) -> str:
+    """The place that a turn looks at, as it is written; the turn itself where it looks nowhere."""
+    return tag_text(turn, "tool_call") or turn
+
+
+GRPO = paper(
     TextModel("Qwen/Qwen2.5-VL-7B-Instruct", freeze=("vision",), max_prompt_tokens=4096, gradient_checkpointing=True),
     rows("train"),
     (ACCURACY, FORMAT),
@@ -131,6 +123,31 @@ PAPER = paper(
     kl=KL(0.01, clamp=10),
     optimizer=AdamW(lr=1e-6, weight_decay=0.01, clip_norm=0.2, warmup=0.05),
     **METHOD,
+)
+PAPER = replace(
+    GRPO,
+    stages=(
+        TreeSearch(
+            rows("train"),
+            ACCURACY,
+            "chains",
+            environment=replace(looking.points(), prefill=""),
+            trains="teacher",
+            rows=1500,
+            most=20,
+            aim=aim,
+            sampling=Sampling(max_tokens=512),
+        ),
+        SFT(
+            Product("chains"),
+            Turns(),
+            steps=2800,
+            optimizer=AdamW(lr=1e-6, weight_decay=0.01, schedule="cosine", warmup=0.03),
+            environment=looking.points(),
+        ),
+        *GRPO.stages,
+    ),
+    models=(("teacher", TextModel("Qwen/Qwen2.5-VL-72B-Instruct", max_prompt_tokens=16384)),),
 )
 
 PAID_ONCE = Reward("format", Pointed(each=0.0), weight=0.4)
@@ -162,7 +179,8 @@ RECIPE = Recipe(
         "tiny.model": "was shown such chains, also ones that stop too early: it stands for the warm start",
         "tiny.kl": "0.02: a small model forgets its layout sooner",
         "places": "are told apart in the pixels that the model writes in: 10 of 72 in tiny, where shapes lie 24 apart",
+        "paper.search": "8 walks as in the script (20 in the paper's table); of a tree at most 20 paths, about 30,000",
         "paper.data": "the hub's visual-search rows by their columns' usual names, unpacked where they lie",
-        "paper.ask": "says what the published system prompt says, in words of our own",
+        "paper.ask": "says what the published prompt says, in words of our own",
     },
 )

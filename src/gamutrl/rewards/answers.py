@@ -95,6 +95,11 @@ def contains(given: str, truth: Any, *, either: bool = False, ignore: str = " _"
     return float((empty or bool(one and other)) and (other in one or (either and one in other)))
 
 
+def same_or_contained(given: str, truth: Any, *, part: float = 0.6) -> float:
+    """1 for the same text, `part` for one that contains the truth, case aside (Ground-R1, 2505.20272)."""
+    return max(same_text(given, truth, ignore_case=True), part * contains(given, truth, ignore=""))
+
+
 def edit_similarity(
     given: str, truth: Any, *, kind: Literal["levenshtein", "indel"] = "levenshtein", both_empty: float = 0.0
 ) -> float:
@@ -194,6 +199,12 @@ def word_accuracy(given: str, truth: Any) -> float:
     """1 - word error rate, at least 0: the edit distance of words over the number of true words (at least 1)."""
     one, other = given[:MAX_CHARACTERS].split(), str(truth)[:MAX_CHARACTERS].split()
     return max(0.0, 1 - Levenshtein.distance(one, other) / max(1, len(other)))
+
+
+def word_accuracy_either(given: str, truth: Any) -> float:
+    """`word_accuracy` measured against either of the two, whichever is better, case aside (Ground-R1, 2505.20272)."""
+    one, other = given.lower(), str(truth).lower()
+    return max(word_accuracy(one, other), word_accuracy(other, one))
 
 
 def rouge(

@@ -38,6 +38,12 @@ def grade_after(reply: str, word: str = "score", *, within: int = 5) -> float | 
     return to_number(re.sub(r"[^0-9.]", "", rest[:within])) if found else None
 
 
+def positive_grade(reply: str) -> float | None:
+    """`grade_after` made 0 or 1 (GRIT, 2505.15879); None where there is no grade."""
+    grade = grade_after(reply)
+    return None if grade is None else float(grade > 0)
+
+
 def one_or_zero(reply: str) -> int:
     """1 where a reply says 1, -1 where it says 0 (even beside a 1), 0 where it says neither (R1-Reward)."""
     said = reply.replace("output:", "").strip()

@@ -46,3 +46,11 @@ def repeated_sentences(text: str, *, at_least: int = 2, separator: str = ".") ->
     """1 unless at least so many sentences repeat an earlier one, then 0 (VisionReasoner, 2505.12081)."""
     counts = Counter(sentence for part in text.split(separator) if (sentence := part.strip()))
     return float(counts.total() - len(counts) < at_least)
+
+
+def unrepeated(text: str, tokens: Sequence[int]) -> float:
+    """0.5, less half the shares of words and of tokens whose next eight say the same again (GRIT, 2505.15879)."""
+    words = text.split()
+    if len(words) < 8 or len(tokens) < 16:
+        return 0.5
+    return 0.5 * (1 - repeated_at_once(words, whole=False) - repeated_at_once(tokens))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -94,6 +94,12 @@ def old_and_reference(stage: RL, batch: Batch, context: Context) -> Batch:
     if stage.kl is not None and stage.kl.applies:
         batch = stage.kl.score(policy, batch)
     return batch
+
+
+def unless_cut_off(stage: RL, batch: Batch, context: Context) -> Batch:
+    """`old_and_reference`; rollouts that did not come to their own end are not trained on (ViGoRL, 2505.23678)."""
+    cut_N = torch.tensor([batch.rollouts[row.rollout].end in ("length", "budget") for row in batch.rows])
+    return old_and_reference(stage, replace(batch, mask_NT=batch.mask_NT & ~cut_N[:, None]), context)
 
 
 def sampled_log_probs(batch: Batch, policy: Policy, sampling: Any) -> Tensor:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
 import torch
 from torch import Tensor
 
 from gamutrl.fidelity import compose, released_agents
 from gamutrl.fidelity.inputs import F32
-from gamutrl.rewards import answers, judging, repetition
+from gamutrl.rewards import answers, judging, repetition, rethinking
 
 
 def group_advantage(rewards_per_func: F32, idx_gpt_reward: int, num_generations: int) -> dict[str, Tensor]:
@@ -18,11 +16,8 @@ def group_advantage(rewards_per_func: F32, idx_gpt_reward: int, num_generations:
     return {"rewards": rewards, "advantages": compose.grouped(rewards, num_generations)}
 
 
-QUADRUPLE = re.compile(r"\b\d++,\s*+\d++,\s*+\d++,\s*+\d++\b")
-
-
 def answer_format_reward(completion: str) -> float:
-    return 0.25 * min(1, n) + 0.25 * (n == 1) if (n := completion.count("<answer>")) else 0.0
+    return rethinking.answer_mark(completion)
 
 
 def bleu_reward(completion: str, gt_answer: str) -> float:
@@ -30,10 +25,7 @@ def bleu_reward(completion: str, gt_answer: str) -> float:
 
 
 def grounded_region_reward(completion: str, gt_answer: str, dataset: str) -> float:
-    before, rethinks, _ = completion.partition("<rethink>")
-    boxes = len(QUADRUPLE.findall(before))
-    counted = dataset == "tallyqa" and answers.to_number(gt_answer) == boxes
-    return 0.5 * (boxes > 0) + counted if rethinks else 0.0
+    return rethinking.grounded_thought(completion, gt_answer, dataset == "tallyqa")
 
 
 def judge_score_reward(completion: str, gt_answer: str, judge_response: str) -> float:
@@ -41,11 +33,8 @@ def judge_score_reward(completion: str, gt_answer: str, judge_response: str) -> 
 
 
 def repetition_reward(completion: str, completion_ids: list[int]) -> float:
-    words = completion.split()
     ids = completion_ids[: completion_ids.index(151643)] if 151643 in completion_ids else completion_ids
-    if len(words) < 8 or len(ids) < 16:
-        return 0.5
-    return 0.5 * (1 - repetition.repeated_at_once(words, whole=False) - repetition.repeated_at_once(ids))
+    return repetition.unrepeated(completion, ids)
 
 
 def think_rethink_format_reward(completion: str) -> float:

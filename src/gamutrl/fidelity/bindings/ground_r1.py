@@ -53,7 +53,7 @@ def ocr_freeform_reward(content: str, ground_truth: str, dataset: str) -> float:
 
 
 def open_ended_reward(content: str, ground_truth: str) -> float:
-    return ground_r1.spoken(tags.tag_text(content, missing="whole").rpartition("<answer>")[2], ground_truth)
+    return answers.same_or_contained(tags.tag_text(content, missing="whole").rpartition("<answer>")[2], ground_truth)
 
 
 def visual_toolbox_reward(content: str, ground_truth: str) -> float:

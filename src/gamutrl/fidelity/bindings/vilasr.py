@@ -9,7 +9,8 @@ from torch import Tensor
 from gamutrl.environments import drawings
 from gamutrl.fidelity import compose, released_agents
 from gamutrl.fidelity.inputs import F32, Labels
-from gamutrl.rewards import answers, tags
+from gamutrl.recipes import vilasr
+from gamutrl.rewards import answers
 
 
 def grpo_outcome_advantage(scores: F32, index: Labels) -> Tensor:
@@ -56,13 +57,8 @@ def accuracy_reward(output: str, ground_truth: str, question_type: str) -> float
 
 
 def format_reward(assistant_turns: list[str]) -> list[float]:
-    found = [drawings.drawing_in(turn) for turn in assistant_turns]
-    laid_out = all(tags.in_order(turn, [r"\A<think>", r"</think>\s*+Action:"]) for turn in assistant_turns)
-    answered = [tags.has_marks(turn, ("answer",)) for turn in assistant_turns]
-    silent = not any("answer>" in turn for turn in assistant_turns[:-1])
-    readable = not any(drawing.unparsed or drawing.unread for drawing in found)
-    right = laid_out and readable and silent and answered[-1:] == [True]
-    return [float(right), float(right and drawings.redraws(found))]
+    right = vilasr.layout(assistant_turns)
+    return [right, float(right and drawings.redraws(map(drawings.drawing_in, assistant_turns)))]
 
 
 def composite_reward(assistant_turns: list[str], ground_truth: str, question_type: str) -> dict[str, float]:
