@@ -7,7 +7,8 @@ sampling recorded is what scoring finds (`exact`). A model that can't be run so 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -31,6 +32,22 @@ from gamutrl.policies.plain import Plain
 from gamutrl.policies.references import Referenced, References
 from gamutrl.policies.rollouts import converse
 from gamutrl.policies.segments import Segment, Segments
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Rows whose actions one head predicts, each from a hidden state of `hidden_WD`.
+
+    first: the token that is its column 0. vocabulary: how many columns it has.
+    """
+
+    rows: list[int]
+    hidden_WD: Tensor
+    source_NT: Tensor
+    head: Callable[[Tensor], Tensor]
+    banned: Tensor
+    vocabulary: int
+    first: int = 0
 
 
 class TextPolicy(Referenced):
@@ -233,41 +250,55 @@ class TextPolicy(Referenced):
         """
         device = self.backbone.device
         names = list(statistics or {})
-        sequences = Rows(batch, self.segments).continuations()
+        sequences = self._continuations(batch)
         lots = self._lots(sequences)
         places: list[list[tuple[Tensor, Tensor]]] = [[] for _ in lots]
-        rows_of = batch.mask_NT.to(device), _targets(batch).to(device), _temperatures(batch).to(device)
+        of_rows = batch.mask_NT.to(device), _targets(batch).to(device), _temperatures(batch).to(device)
         group_N = batch.group_N.to(device)
-        head, banned = self.backbone.logits, torch.tensor(self.segments.banned, dtype=torch.long, device=device)
 
         def score(lot: list[int], places: list[tuple[Tensor, Tensor]]) -> list[Tensor]:
-            """For each pass `[1 + S, A]`: of its actions the log-probabilities and the statistics."""
+            """Of each part's actions the log-probabilities and the statistics, `[1 + S, A]`."""
             found = []
             for rows, hidden_WD, source_NT in self._hidden([sequences[n] for n in lot]):
-                index = torch.tensor([lot[row] for row in rows], device=device)
-                mask, target, temperature = (tensor[index, : source_NT.shape[1]] for tensor in rows_of)
-                hidden_AD = hidden_WD.index_select(0, source_NT[mask])
-                size = self.backbone.vocabulary
-                values = [scoring.log_probs(hidden_AD, target[mask], temperature[mask], head, banned, size)]
-                if names:
-                    group = group_N[index]
-                    groups = [(group == g).nonzero().flatten() for g in group.unique()]
-                    measured = scoring.statistics(
-                        hidden_WD[source_NT], mask, temperature, groups, statistics or {}, head, banned, size
-                    )
-                    values += [measured[name][mask] for name in names]
-                places.append((index[:, None].expand_as(mask)[mask], mask.nonzero()[:, 1]))
-                found.append(torch.stack(values))
+                for part in self._parts([lot[row] for row in rows], hidden_WD, source_NT, batch, sequences):
+                    index = torch.tensor(part.rows, device=device)
+                    mask, target, temperature = (tensor[index, : part.source_NT.shape[1]] for tensor in of_rows)
+                    hidden_AD = part.hidden_WD.index_select(0, part.source_NT[mask])
+                    scorer = part.head, part.banned, part.vocabulary
+                    values = [scoring.log_probs(hidden_AD, target[mask] - part.first, temperature[mask], *scorer)]
+                    if statistics:
+                        group = group_N[index]
+                        groups = [(group == g).nonzero().flatten() for g in group.unique()]
+                        states_NTD = part.hidden_WD[part.source_NT]
+                        measured = scoring.statistics(states_NTD, mask, temperature, groups, statistics, *scorer)
+                        values += [measured[name][mask] for name in names]
+                    places.append((index[:, None].expand_as(mask)[mask], mask.nonzero()[:, 1]))
+                    found.append(torch.stack(values))
             return found
 
         tasks = [partial(score, lot, into) for lot, into in zip(lots, places)]
         scored = beside.differentiable(tasks, self.parameters()) if len(tasks) > 1 else [task() for task in tasks]
         out = torch.zeros(1 + len(names), *batch.mask_NT.shape, device=device)
-        if passes := [part for parts in scored for part in parts]:
+        if parts := [part for parts in scored for part in parts]:
             row, column = (torch.cat(indices) for indices in zip(*(where for lot in places for where in lot)))
             every = torch.arange(len(out), device=device)[:, None]
-            out = out.index_put((every, row, column), torch.cat(passes, 1))
+            out = out.index_put((every, row, column), torch.cat(parts, 1))
         return (out[0], dict(zip(names, out[1:]))) if statistics is not None else out[0]
+
+    def _continuations(self, batch: Batch) -> list[Continuation]:
+        return Rows(batch, self.segments).continuations()
+
+    def _parts(
+        self,
+        rows: Sequence[int],
+        hidden_WD: Tensor,
+        source_NT: Tensor,
+        batch: Batch,
+        sequences: Sequence[Continuation],
+    ) -> Iterator[Part]:
+        """The rows of a pass by what predicts their actions."""
+        banned = torch.tensor(self.segments.banned, dtype=torch.long, device=hidden_WD.device)
+        yield Part(list(rows), hidden_WD, source_NT, self.backbone.logits, banned, self.backbone.vocabulary)
 
     def _lots(self, sequences: Sequence[Continuation]) -> list[list[int]]:
         """Row numbers to be scored by each thread, whole prompts each."""

@@ -6,10 +6,10 @@ sampling recorded is what scoring finds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal
 
 import torch
 from PIL import Image
@@ -17,10 +17,7 @@ from torch import Tensor, nn
 from transformers import ProcessorMixin
 
 from gamutrl.core import Batch, Prompt, Rollout, Row, Sampling, Turn
-from gamutrl.core.batch import pad
 from gamutrl.environments import Environment
-from gamutrl.policies import scoring
-from gamutrl.policies.base import Statistic
 from gamutrl.policies.image_tokens.codes import codes_of
 from gamutrl.policies.image_tokens.joint import Easel, Joint, JointRows, JointSegments, guided_head
 from gamutrl.policies.image_tokens.rollouts import first_of, perform
@@ -28,7 +25,7 @@ from gamutrl.policies.loading import load
 from gamutrl.policies.media import embedded
 from gamutrl.policies.models import Lora
 from gamutrl.policies.packing import Continuation, pack
-from gamutrl.policies.text import TextPolicy
+from gamutrl.policies.text import Part, TextPolicy
 
 Made = str | Image.Image | tuple[str, Image.Image]
 """What a demonstration shows: words, a picture, or a plan and its picture."""
@@ -158,65 +155,37 @@ class ImageTokenPolicy(TextPolicy):
 
     # -- scoring --------------------------------------------------------------------------------------------------
 
-    @overload
-    def log_probs(self, batch: Batch) -> Tensor: ...
-
-    @overload
-    def log_probs(self, batch: Batch, statistics: Mapping[str, Statistic]) -> tuple[Tensor, dict[str, Tensor]]: ...
-
-    def log_probs(
-        self, batch: Batch, statistics: Mapping[str, Statistic] | None = None
-    ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
-        """Log-probabilities of the rows' words and codes, `logp_NT` float32, differentiable; 0 where the mask is False.
-
-        Codes are scored under their turn's guidance. With `statistics`, the pair of it and `{name: value_NT}`.
-        """
-        device = self.backbone.device
-        out = torch.zeros(batch.mask_NT.shape, device=device)
-        found = {name: torch.zeros(batch.mask_NT.shape, device=device) for name in statistics or {}}
-        mask_NT = batch.mask_NT.to(device)
-        turns = [batch.rollouts[row.rollout].turns[row.turns.start] for row in batch.rows]
-        sequences = JointRows(batch, self.segments).continuations()
-        for packed, hidden_WD, source_NT in self._hidden(sequences):
-            for part in self._parts(packed, hidden_WD[source_NT], turns, sequences):
-                index = torch.tensor(part.rows, device=device)
-                target = pad([turns[n].tokens_T - part.first for n in part.rows]).long().to(device)
-                mask, states_NTD = mask_NT[index, : target.shape[1]], part.states_NTD[:, : target.shape[1]]
-                temperature = torch.tensor([turns[n].temperature for n in part.rows], device=device)
-                temperature = temperature[:, None].expand_as(mask)
-                scorer = (part.head, part.banned, part.vocabulary)
-                logp = scoring.log_probs(states_NTD[mask], target[mask], temperature[mask], *scorer)
-                where = (index[:, None].expand_as(mask)[mask], mask.nonzero()[:, 1])
-                out = out.index_put(where, logp)
-                if statistics:
-                    group = batch.group_N.to(device)[index]
-                    groups = [(group == g).nonzero().flatten() for g in group.unique()]
-                    values = scoring.statistics(states_NTD, mask, temperature, groups, statistics, *scorer)
-                    for name, value in values.items():
-                        found[name] = found[name].index_put(where, value[mask])
-        return (out, found) if statistics is not None else out
+    def _continuations(self, batch: Batch) -> list[Continuation]:
+        return JointRows(batch, self.segments).continuations()
 
     def _parts(
-        self, rows: Sequence[int], hidden_NTD: Tensor, turns: Sequence[Turn], sequences: Sequence[Continuation]
-    ) -> Iterator[_Part]:
-        """The rows of a pack by what predicts them: words, then codes by guidance."""
+        self,
+        rows: Sequence[int],
+        hidden_WD: Tensor,
+        source_NT: Tensor,
+        batch: Batch,
+        sequences: Sequence[Continuation],
+    ) -> Iterator[Part]:
+        """Words, then codes by their turn's guidance."""
+        turns = [batch.rollouts[row.rollout].turns[row.turns.start] for row in batch.rows]
         by_guidance: dict[float | None, list[int]] = {}
         for place, n in enumerate(rows):
             drawn = self.segments.drawn(turns[n].tokens_T)
             by_guidance.setdefault(turns[n].info["guidance"] if drawn else None, []).append(place)
         no_token, size = self.backbone.no_token, self.codes.size
         for guidance, places in by_guidance.items():
-            chosen, states = [rows[place] for place in places], hidden_NTD[places]
+            chosen, source = [rows[place] for place in places], source_NT[places]
             if guidance is None:
-                banned = torch.tensor(self.segments.banned, dtype=torch.long, device=hidden_NTD.device)
-                yield _Part(chosen, states, self.backbone.logits, 0, banned, self.backbone.words)
+                banned = torch.tensor(self.segments.banned, dtype=torch.long, device=hidden_WD.device)
+                yield Part(chosen, hidden_WD, source, self.backbone.logits, banned, self.backbone.words)
                 continue
             head: Callable[[Tensor], Tensor] = self.codes.logits
-            states = states[:, : self.codes.count]
+            hidden, source = hidden_WD, source[:, : self.codes.count]
             if guidance != 1.0:
-                states = torch.cat([states, self._unasked(chosen, sequences)], dim=-1)
+                hidden = torch.cat([hidden_WD[source], self._unasked(chosen, sequences)], dim=-1).flatten(0, 1)
+                source = torch.arange(source.numel(), device=source.device).view(source.shape)
                 head = guided_head(self.codes, guidance)
-            yield _Part(chosen, states, head, self.backbone.words, no_token, size)
+            yield Part(chosen, hidden, source, head, no_token, size, first=self.backbone.words)
 
     def _unasked(self, rows: Sequence[int], sequences: Sequence[Continuation]) -> Tensor:
         """The hidden states `[N, count, D]` that predict the rows' codes where nothing was asked."""
@@ -231,15 +200,3 @@ class ImageTokenPolicy(TextPolicy):
         hidden = self.backbone.hidden(embeds, packed.position_AL[:, None], packed.layout, deep, packed.wanted_W)
         states = hidden[packed.source_NT]
         return states[torch.tensor(order, device=states.device).argsort()]
-
-
-@dataclass(frozen=True, eq=False)
-class _Part:
-    """Rows that one head predicts. first: the token that is its column 0. vocabulary: how many columns it has."""
-
-    rows: list[int]
-    states_NTD: Tensor
-    head: Callable[[Tensor], Tensor]
-    first: int
-    banned: Tensor
-    vocabulary: int
