@@ -15,6 +15,7 @@ from gamutrl.data.sources import InMemory
 from gamutrl.environments import looking
 from gamutrl.rewards.answers import accuracy, same_text
 from gamutrl.rewards.base import Reward, per_rollout
+from gamutrl.training.collect import Product, source_of
 from gamutrl.training.session import Session
 from gamutrl.training.tree_search import Node, TreeSearch
 
@@ -56,6 +57,9 @@ class Explorer:
                 rollouts.append(Rollout(prompt, turns, "answer", turns[-1].text))
                 places.append(p)
         return Batch.of(prompts, rollouts, places)
+
+    def state_dict(self):
+        return {}
 
     def turn(self, words, step):
         none = torch.zeros(0)
@@ -115,8 +119,6 @@ def test_what_cannot_be_played_is_not_kept():
 
 
 def test_the_stage_writes_rows_to_imitate(tmp_path):
-    from gamutrl.training.collect import Product, source_of
-
     session = Session(tmp_path, {"policy": Explorer()})
     STAGE.run(session)
     rows = source_of(Product("chains"), session).batch(0, 4, 0)
@@ -126,8 +128,6 @@ def test_the_stage_writes_rows_to_imitate(tmp_path):
 
 
 def test_what_no_stage_collected_cannot_be_drawn_from(tmp_path):
-    from gamutrl.training.collect import Product, source_of
-
     with pytest.raises(RuntimeError, match="kept any row as 'chains'"):
         source_of(Product("chains"), Session(tmp_path, {}))
     with pytest.raises(RuntimeError, match="in that run"):
