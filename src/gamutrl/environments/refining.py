@@ -15,26 +15,12 @@ from PIL import Image
 from gamutrl.core import Message, Part, Prompt, image, text
 from gamutrl.data.worlds import render, rooms
 from gamutrl.environments.base import Episode, Step
-from gamutrl.rewards.parsing import json_in, numbers
-from gamutrl.rewards.tags import tag_text
+from gamutrl.rewards.furnishing import layout_in
 
 Grade = Callable[[Prompt, str], float]
 Render = Callable[[Prompt, str], Image.Image | None]
 MOST_ANSWER = 4000
 """Characters of an answer that the next turn is shown."""
-
-
-def layout_in(said: str) -> dict[str, list[float]]:
-    """The positions that an answer gives, by name; items that are none are left out."""
-    value = json_in(tag_text(said, missing="empty"))
-    items = value if isinstance(value, list) else []
-    found: dict[str, list[float]] = {}
-    for item in items[:256]:
-        if isinstance(item, dict) and isinstance(item.get("new_object_id"), str):
-            place = numbers([item.get(axis) for axis in "xyz"], 3)
-            if place is not None:
-                found[item["new_object_id"]] = list(place)
-    return found
 
 
 def room_picture(prompt: Prompt, said: str) -> Image.Image | None:

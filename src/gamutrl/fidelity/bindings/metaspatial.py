@@ -9,7 +9,7 @@ from torch import Tensor
 from gamutrl.data.worlds import furniture
 from gamutrl.fidelity import compose
 from gamutrl.fidelity.inputs import F32, F64, Labels
-from gamutrl.rewards import combine, parsing, tags
+from gamutrl.rewards import combine, furnishing
 
 
 def group_advantage(scores: F32, group_ids: Labels) -> Tensor:
@@ -45,33 +45,23 @@ def placement_box(
 
 def physics_ratios(objects: list[dict[str, Any]], room: dict[str, float]) -> dict[str, float]:
     size = (room["x"], room["y"], room["z"])
-    movable = [furniture.thing_of(entry) for entry in objects]
-    everything = [*movable, *furniture.shell(size)]
-    by_name = {thing.name: thing for thing in everything}
-    placed = [furniture.is_placed(thing, by_name, size, margin=0.5) for thing in movable]
-    return {
-        "collision_ratio": furniture.collision_ratio(everything),
-        "constraint_ratio": placed.count(False) / len(placed),
-    }
+    made = furnishing.Furnished([furniture.thing_of(entry) for entry in objects], furniture.shell(size), size)
+    collisions, broken = made.ratios(margin=0.5)
+    return {"collision_ratio": collisions, "constraint_ratio": broken}
 
 
 def format_reward(text: str, num_objects: int) -> float:
-    if not tags.tag_format(text, strip=True):
-        return 0.0
-    layout = parsing.loads(tags.tag_text(text, missing="empty"))
-    return 0.1 if not isinstance(layout, list | dict | str) else 0.5 if len(layout) != num_objects else 1.0
+    return furnishing.readable(text, num_objects)
 
 
 def total_reward(
     text: str, num_objects: int, judge: list[float] | float, collision_ratio: float, constraint_ratio: float
 ) -> float:
-    layout = format_reward(text, num_objects)
+    layout = furnishing.readable(text, num_objects)
     grades = sum(int(grade) for grade in judge) if isinstance(judge, list) else judge
-    if layout < 1 or grades == 0:
-        return 0.5 * layout
-    if grades == 10:  # Released: its mark of a failed judge, and also five ones and a six.
+    if layout == 1 and grades == 10:  # Released: its mark of a failed judge, and also five ones and a six.
         return 0.5 * layout + 0.2
-    return grades / 50 + 0.5 * layout - 0.2 * collision_ratio - 0.2 * constraint_ratio
+    return furnishing.total(layout, grades or None, collision_ratio, constraint_ratio)
 
 
 def discounted_turn_reward(rewards: list[float]) -> float:
