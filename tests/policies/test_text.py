@@ -354,11 +354,11 @@ class TestWeights:
         for again in (False, True):
             policy = load("qwen2_5_vl", gradient_checkpointing=again)
             batch = policy.rollout(prompts, 2, SingleTurn(), Sampling(max_tokens=4), seed=0)
+            policy.module.double()  # layers that are run again are the library's own, which round in another order
             policy.log_probs(batch).sum().backward()
             gradients.append([p.grad for p in policy.module.parameters()])
         for a, b in zip(*gradients):
-            # Layers that are run again are the library's own, which round in another order than ours.
-            assert torch.allclose(a, b, rtol=1e-4, atol=2e-6 * max(1.0, float(a.abs().max())))
+            assert torch.allclose(a, b, rtol=1e-5, atol=1e-6)
 
     def test_what_cannot_be_loaded_says_why(self, tmp_path):
         with pytest.raises(ValueError, match="can't be loaded as an image-text-to-text model"):

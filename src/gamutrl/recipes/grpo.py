@@ -10,6 +10,7 @@ answer's tokens and then over answers. Checked against TRL's and verl's function
 
 from __future__ import annotations
 
+from gamutrl.core import Sampling
 from gamutrl.policies.models import TextModel
 from gamutrl.recipes.plain import FORMAT, paper, tiny
 from gamutrl.recipes.recipe import Claim, Recipe
@@ -29,7 +30,7 @@ RECIPE = Recipe(
         "A = (r − mean_group) / (std_group + 1e-4)",
         "loss = mean over rollouts of mean over tokens of −min(ρ A, clip(ρ, 0.8, 1.2) A) + β k3",
     ),
-    tiny=tiny("digits", "sum", steps=120),
+    tiny=tiny("scenes", "attribute", sampling=Sampling(max_tokens=48)),
     paper=paper(
         TextModel("Qwen/Qwen2.5-VL-3B-Instruct", max_prompt_tokens=4096, gradient_checkpointing=True),
         "leonardPKU/GEOQA_R1V_Train_8K",

@@ -44,7 +44,7 @@ def _steps(words: str) -> list[str]:
 
 TINY = tiny(
     "scenes",
-    "arithmetic",
+    "attribute",
     (ACCURACY, Reward("model", per_rollout(reasoned)), FORMAT),
     ACCURACY,
     select=Replay(capacity=256, max_age=10),
