@@ -15,6 +15,7 @@ starts from a model that was shown such trajectories). Released defects, mended 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -82,7 +83,7 @@ def zoomed(text: str, need: bool | None = None, *, where: bool) -> float | None:
 FORMAT = Reward("format", per_rollout(layout), weight=0.1)
 RULE = Reward("accuracy", per_rollout(accuracy, compare=same_text, which="last"), weight=0.9)
 JUDGE = Reward("accuracy", JudgedAnswer(), weight=0.9)
-METHOD = {
+METHOD: dict[str, Any] = {
     "combine": adaptive,
     "advantage": GroupAdvantage(eps=1e-6, singleton="raw"),
     "weights": ActionWeights("token"),

@@ -13,6 +13,7 @@ deviation and pays for places without end, the paper does not divide, and pays f
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -76,7 +77,7 @@ def places(batch: Batch, context: Context) -> Tensor:
 ACCURACY = Reward("accuracy", per_rollout(right), weight=0.6)
 FORMAT = Reward("format", Pointed(), weight=0.4)
 PLACES = Reward("places", places, weight=0.0)
-METHOD = {
+METHOD: dict[str, Any] = {
     "advantage": GroupAdvantage(eps=1e-6),
     "prepare": unless_cut_off,
     "objective": ClippedSurrogate(low=0.2, high=0.28, cap=3.0),

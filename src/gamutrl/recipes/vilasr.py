@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -108,7 +109,7 @@ ACCURACY = Reward("accuracy", accuracies, weight=0.5)
 FORMAT = Reward("format", Gated(layouts, by="accuracy"), weight=0.5)
 REFLECTION = Reward("reflection", reflections, weight=0.0)
 REWARDS = (ACCURACY, FORMAT, REFLECTION)
-METHOD = {
+METHOD: dict[str, Any] = {
     "advantage": GroupAdvantage(eps=1e-6),
     "objective": ClippedSurrogate(low=0.2, high=0.3, cap=3.0),
     "weights": ActionWeights("token"),
