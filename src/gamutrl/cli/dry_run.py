@@ -62,9 +62,13 @@ def _configuration(preset: Preset) -> Iterator[str]:
 
 def _rows(preset: Preset, found: dict[str, Any]) -> Iterator[str]:
     from gamutrl.data.describe import describe
+    from gamutrl.training.collect import Product
 
     sources = [(stage.name, stage.data) for stage in preset.stages if hasattr(stage, "data")]
     for name, source in [*sources, ("held out", preset.evaluation.data)]:
+        if isinstance(source, Product):
+            yield f"{name}: what a stage before it keeps as {source.name!r}"
+            continue
         told = describe(source, LOOKED_AT)
         size = "never ending" if told.size is None else f"{told.size:,} rows"
         yield f"{name}: {told.name}, {size}"
