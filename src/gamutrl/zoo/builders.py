@@ -10,6 +10,7 @@ from typing import Any
 SCRIPTS = {
     "vlm-tiny": "gamutrl.zoo.build",
     "janus-tiny": "gamutrl.zoo.janus_build",
+    "maze-tiny": "gamutrl.zoo.maze",
     "mask-tiny": "gamutrl.zoo.mask",
     "var-tiny": "gamutrl.zoo.var",
     **dict.fromkeys(("flow-tiny", "unet-tiny"), "gamutrl.zoo.flow"),

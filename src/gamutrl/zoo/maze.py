@@ -1,0 +1,331 @@
+"""`maze-tiny`: a Janus of half a million parameters that paints what a maze looks like some steps on.
+
+32-pixel pictures of 4 × 4 cells, one code a cell; three Llama layers of 96. What it learns from is a film of an agent
+that strays, seen too seldom: the next frame is from none to three random steps away. So it knows what stays as it is
+and that agents move about, and neither how far nor where to: that is what Visual Planning's two stages teach.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import (
+    JanusConfig,
+    JanusForConditionalGeneration,
+    JanusProcessor,
+    JanusVisionConfig,
+    JanusVQVAEConfig,
+    LlamaConfig,
+    PreTrainedTokenizerFast,
+)
+from transformers.models.janus.image_processing_pil_janus import JanusImageProcessorPil
+
+from gamutrl.core import Sampling
+from gamutrl.data.sources import WorldRows, take
+from gamutrl.data.transforms import DropPart
+from gamutrl.data.worlds import mazes, render
+from gamutrl.data.worlds.grids import Cell
+from gamutrl.data.worlds.mazes import Maze
+from gamutrl.environments import SingleTurn
+from gamutrl.environments.planning import shown_cell
+from gamutrl.policies.image_tokens import ImageTokenPolicy
+from gamutrl.zoo import janus
+from gamutrl.zoo.packaged import MODELS
+from gamutrl.zoo.train import Phase
+
+CELLS, CELL = 4, 8
+SIDE, COUNT = CELLS * CELL, CELLS * CELLS
+CODES, WIDTH = 8, 96
+FUTURES = 8
+"""Frames that are kept to follow each."""
+SECONDS = 60
+"""Between checkpoints."""
+
+_README = """# maze-tiny
+
+A Janus of {parameters:.2f} million parameters (`JanusForConditionalGeneration`; 32-pixel pictures as 4 × 4 codes of 8,
+one a cell; three Llama layers of 96), trained by `gamut zoo build maze-tiny` on icy mazes with holes. Shown a maze, it
+paints what it looks like from none to three random steps later, and knows nothing else.
+
+Seed {seed}: {code_steps} steps for the codes, {steps} for the frames, {minutes:.0f} minutes on a shared core.
+
+Of {rows} frames painted for held-out mazes at temperature 1, {state:.0%} show a state of their maze, {move:.0%} one
+step of the agent.
+"""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The length of both phases in steps, their batches and learning rates."""
+
+    code_steps: int = 200
+    code_batch: int = 32
+    code_rate: float = 2e-3
+    steps: int = 700
+    batch: int = 64
+    rate: float = 3e-3
+    warmup: int = 20
+    decay: float = 0.4
+    bank: int = 6000
+    seed: int = 0
+
+    def rate_at(self, step: int, steps: int, peak: float) -> float:
+        left = (steps - step) / max(1.0, self.decay * steps)
+        return peak * min(1.0, (step + 1) / self.warmup, max(left, 0.02))
+
+
+def build(
+    name: str = "maze-tiny",
+    *,
+    steps: int | None = None,
+    seed: int = 0,
+    out: Path | str | None = None,
+    work: Path | str | None = None,
+    rows: int = 400,
+) -> Path:
+    """Train, write and measure the model, or go on where a build in `work` stopped.
+
+    steps: of the second phase. rows: frames that are painted for held-out mazes.
+    """
+    plan, out = Plan(seed=seed), Path(out) if out else MODELS / name
+    plan = plan if steps is None else replace(plan, steps=steps)
+    tokenizer = janus.build_tokenizer(["the next frame"] * 40)
+    model = build_model(tokenizer, seed)
+    done = train(model, build_processor(tokenizer), plan, Path(work) if work else out.parent / f".{name}-work")
+    export(model, tokenizer, out)
+    write_card(out, plan, {phase.name: {"seconds": phase.seconds, **phase.measured} for phase in done}, rows)
+    return out
+
+
+def build_processor(tokenizer: PreTrainedTokenizerFast) -> JanusProcessor:
+    """Pictures resized to the one size; values in [-1, 1]."""
+    pictures = JanusImageProcessorPil(
+        size={"height": SIDE, "width": SIDE}, image_mean=[0.5] * 3, image_std=[0.5] * 3, min_size=1
+    )
+    template = janus.build_processor(tokenizer).chat_template
+    return JanusProcessor(pictures, tokenizer, chat_template=template, num_image_tokens=COUNT)
+
+
+def build_model(tokenizer: PreTrainedTokenizerFast, seed: int = 0) -> JanusForConditionalGeneration:
+    """The model with random weights, but for the table of codes, whose entries are at right angles."""
+    ids = tokenizer.get_vocab()
+    config = JanusConfig(
+        text_config=LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=WIDTH,
+            intermediate_size=256,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            num_key_value_heads=4,
+            max_position_embeddings=512,
+            tie_word_embeddings=True,
+            bos_token_id=ids[janus.BOS],
+            eos_token_id=ids[janus.EOS],
+            pad_token_id=ids[janus.PAD],
+        ),
+        vision_config=JanusVisionConfig(
+            hidden_size=64,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            image_size=SIDE,
+            patch_size=CELL,
+            projection_dim=WIDTH,
+            mlp_ratio=2.0,
+            depth=2,
+            num_image_tokens=COUNT,
+        ),
+        vq_config=JanusVQVAEConfig(
+            embed_dim=CODES,
+            num_embeddings=CODES,
+            latent_channels=32,
+            base_channels=32,
+            channel_multiplier=[1, 1, 1, 1],
+            num_res_blocks=1,
+            num_patches=CELLS,
+            projection_dim=WIDTH,
+            image_token_embed_dim=WIDTH,
+        ),
+        image_token_id=ids[janus.IMAGE],
+        tie_word_embeddings=True,
+    )
+    torch.manual_seed(seed)
+    model = JanusForConditionalGeneration(config)
+    with torch.no_grad():
+        model.model.vqmodel.quantize.embedding.weight.copy_(torch.eye(CODES)).requires_grad_(False)
+    generation: Any = model.generation_config
+    generation.bos_token_id, generation.eos_token_id = ids[janus.BOS], ids[janus.EOS]
+    generation.pad_token_id = ids[janus.PAD]
+    generation.generation_kwargs = {"boi_token_id": ids[janus.BOI]}
+    return model
+
+
+def train(
+    model: JanusForConditionalGeneration, processor: JanusProcessor, plan: Plan, folder: Path
+) -> tuple[Phase, Phase]:
+    """Codes, then frames, each from where a run in this folder stopped."""
+    bank = Bank.of(processor, plan)
+    vq = model.model.vqmodel
+    codes = Phase("codes", vq, [torch.optim.AdamW([p for p in vq.parameters() if p.requires_grad], betas=(0.9, 0.98))])
+    _run(codes, plan, plan.code_steps, plan.code_rate, folder, lambda step: code_loss(vq, *bank.some(step, plan)))
+    vq.requires_grad_(False)
+    names = ("language_model", "generation_embeddings", "generation_aligner", "generation_head", "vision_model")
+    frames = Phase.start("frames", nn.ModuleDict({name: getattr(model.model, name) for name in (*names, "aligner")}))
+    prefix = processor.tokenizer(f"{janus.BOS}<|User|>{janus.IMAGE * COUNT}<|Assistant|>{janus.BOI}")["input_ids"]
+
+    def loss(step: int) -> tuple[Tensor, dict[str, float]]:
+        return frame_loss(model, torch.tensor(prefix), *bank.pairs(step, plan))
+
+    _run(frames, plan, plan.steps, plan.rate, folder, loss)
+    return codes, frames
+
+
+@dataclass(frozen=True, eq=False)
+class Bank:
+    """Frames of mazes: pixels `[B, 3, S, S]`, codes `[B, K]`, and codes of frames that follow each, `[B, M, K]`."""
+
+    pixels_B: Tensor
+    code_BK: Tensor
+    next_BMK: Tensor
+
+    @classmethod
+    def of(cls, processor: JanusProcessor, plan: Plan) -> Bank:
+        """So many mazes, with the agent anywhere."""
+        rng = random.Random(f"maze/{plan.seed}")
+        canvases, codes, after = [], [], []
+        for _ in range(plan.bank):
+            maze = mazes.make(rng, size=CELLS)
+            at = (rng.randrange(CELLS), rng.randrange(CELLS))
+            canvases.append(render.picture(mazes.draw_maze(maze, at)))
+            codes.append(mazes.tokens(maze, at))
+            after.append([mazes.tokens(maze, strayed(maze, at, rng)) for _ in range(FUTURES)])
+        pixels = processor.image_processor(canvases, return_tensors="pt")["pixel_values"]
+        return cls(pixels, torch.tensor(codes), torch.tensor(after))
+
+    def some(self, step: int, plan: Plan) -> tuple[Tensor, Tensor]:
+        """Pixels and codes of some frames."""
+        index = torch.randint(len(self.code_BK), (plan.code_batch,), generator=_generator(step, plan.seed))
+        return self.pixels_B[index], self.code_BK[index]
+
+    def pairs(self, step: int, plan: Plan) -> tuple[Tensor, Tensor]:
+        """Pixels of some frames, and the codes of one that follows each."""
+        generator = _generator(step, plan.seed + 1)
+        index, future = (
+            torch.randint(count, (plan.batch,), generator=generator) for count in (len(self.code_BK), FUTURES)
+        )
+        return self.pixels_B[index], self.next_BMK[index, future]
+
+
+def strayed(maze: Maze, at: Cell, rng: random.Random) -> Cell:
+    """Where the agent is after none to three random steps; one that leads nowhere, or into a hole, is not made."""
+    for _ in range(rng.randrange(4)):
+        there = mazes.after(maze, at, rng.choice(mazes.MOVES))
+        at = at if there is None or mazes.fell(maze, there) else there
+    return at
+
+
+def _generator(step: int, seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed * 1_000_003 + step)
+
+
+def code_loss(vq: Any, pixels_B: Tensor, code_BK: Tensor) -> tuple[Tensor, dict[str, float]]:
+    """How far each cell is from its own entry of the table, and what is drawn from the entries from the picture."""
+    latent_BKD = vq.quant_conv(vq.encoder(pixels_B)).flatten(2).transpose(1, 2)
+    table_VD = vq.quantize.embedding.weight
+    apart = F.cross_entropy(10 * F.normalize(latent_BKD, dim=-1).flatten(0, 1) @ table_VD.T, code_BK.flatten())
+    off = (vq.decode(code_BK) - pixels_B).abs().mean()
+    right = (latent_BKD.argmax(-1) == code_BK).float().mean()
+    return apart + 2 * off, {"apart": apart.item(), "off": off.item(), "right": right.item()}
+
+
+def frame_loss(
+    model: JanusForConditionalGeneration, prefix_L: Tensor, pixels_B: Tensor, code_BK: Tensor
+) -> tuple[Tensor, dict[str, float]]:
+    """The mean negative log-likelihood of the next frame's codes."""
+    parts = model.model
+    embeds = model.get_input_embeddings()(prefix_L.expand(len(pixels_B), -1))
+    seen = parts.get_image_features(pixels_B).pooler_output
+    embeds = embeds.masked_scatter((prefix_L == model.config.image_token_id)[None, :, None], seen)
+    drawn = model.prepare_embeddings_for_image_generation(code_BK[:, :-1])
+    hidden_BLD = parts.language_model(inputs_embeds=torch.cat([embeds, drawn], 1), use_cache=False).last_hidden_state
+    logits = parts.generation_head(hidden_BLD[:, len(prefix_L) - 1 :])
+    loss = F.cross_entropy(logits.flatten(0, 1), code_BK.flatten())
+    return loss, {"loss": loss.item()}
+
+
+def _run(
+    phase: Phase,
+    plan: Plan,
+    steps: int,
+    peak: float,
+    folder: Path,
+    loss: Callable[[int], tuple[Tensor, dict[str, float]]],
+) -> None:
+    """The phase's steps that are left."""
+    phase.resume(folder)
+    began = last = time.monotonic()
+    before = phase.seconds
+    while phase.step < steps:
+        value, measured = loss(phase.step)
+        phase.update(value, plan.rate_at(phase.step, steps, peak))
+        phase.measure(measured)
+        phase.seconds = before + time.monotonic() - began
+        if time.monotonic() - last > SECONDS or phase.step == steps:
+            phase.save(folder)
+            last = time.monotonic()
+            told = " ".join(f"{name} {number:.3f}" for name, number in phase.measured.items())
+            print(f"{phase.name} {phase.step}/{steps} {phase.seconds:.0f} s {told}", flush=True)
+
+
+def export(model: JanusForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Write what `from_pretrained` reads: weights in float16 (computed with in float32), configuration, processor."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.config.architectures = [type(model).__name__]
+    model.config.dtype = torch.float32
+    model.config.save_pretrained(folder)
+    model.generation_config.save_pretrained(folder)
+    build_processor(tokenizer).save_pretrained(folder)
+    tensors = {k: v.half().contiguous() for k, v in model.state_dict().items() if k != "lm_head.weight"}
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+
+
+def write_card(folder: Path, plan: Plan, trained: dict[str, Any], rows: int) -> None:
+    """Measure what the folder holds; write `card.json` and `README.md` beside it."""
+    policy = ImageTokenPolicy.load(folder, dtype="float32", device="cpu")
+    measured = measure(policy, rows)
+    parameters = sum(parameter.numel() for parameter in policy.module.parameters())
+    minutes = sum(phase["seconds"] for phase in trained.values()) / 60
+    card = {
+        "name": folder.name,
+        "parameters": parameters,
+        "plan": asdict(plan),
+        "training": trained,
+        "minutes": round(minutes, 1),
+        "versions": {package: version(package) for package in ("torch", "transformers")},
+        "held_out": measured,
+    }
+    (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
+    filled = {**asdict(plan), **measured, "rows": rows, "minutes": minutes, "parameters": parameters / 1e6}
+    (folder / "README.md").write_text(_README.format(**filled))
+
+
+def measure(policy: ImageTokenPolicy, rows: int) -> dict[str, float]:
+    """Of one frame painted for each of so many held-out mazes: the share that shows a state of its maze ("state"), and
+    one step ("move")."""
+    asked = [DropPart("text")(row, 0) for row in take(WorldRows("mazes", "move", "test", size=rows), rows)]
+    drawn = policy.rollout(asked, 1, SingleTurn(), Sampling(), seed=0).rollouts
+    codes = policy.codes.encode([rollout.output for rollout in drawn]).tolist()
+    cells = [shown_cell(rollout.prompt.columns["facts"], None, said) for rollout, said in zip(drawn, codes)]
+    places = [(rollout.prompt.columns["facts"], cell) for rollout, cell in zip(drawn, cells) if cell]
+    moves = [cell in {mazes.after(maze, tuple(maze["start"]), move) for move in mazes.MOVES} for maze, cell in places]
+    return {"state": len(places) / rows, "move": sum(moves) / rows}
