@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -47,7 +47,24 @@ class Lora:
 
 
 @dataclass(frozen=True)
-class TextModel:
+class Named:
+    """A model by its name, and how to load it."""
+
+    name: str
+
+    @property
+    def place(self) -> str:
+        """Its folder or hub id (`place_of`)."""
+        return place_of(self.name)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that is said of it beside its name."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "name"}
+
+
+@dataclass(frozen=True)
+class TextModel(Named):
     """Any image-text-to-text model: one of the zoo (`vlm-tiny`), a folder, or a hub id.
 
     lora: train an adapter (its reference is the adapter switched off); None trains the weights themselves. freeze:
@@ -64,29 +81,15 @@ class TextModel:
     on_long_prompt: Literal["fail", "drop"] = "fail"
     gradient_checkpointing: bool = False
 
-    @property
-    def place(self) -> str:
-        """Its folder or hub id (`place_of`)."""
-        return place_of(self.name)
-
     def load(self) -> TextPolicy:
         """The policy, ready to act and to train."""
         from gamutrl.policies.text import TextPolicy
 
-        return TextPolicy.load(
-            self.place,
-            lora=self.lora,
-            freeze=self.freeze,
-            dtype=self.dtype,
-            device=self.device,
-            max_prompt_tokens=self.max_prompt_tokens,
-            on_long_prompt=self.on_long_prompt,
-            gradient_checkpointing=self.gradient_checkpointing,
-        )
+        return TextPolicy.load(self.place, **self.settings)
 
 
 @dataclass(frozen=True)
-class FlowModel:
+class FlowModel(Named):
     """Any denoiser: one of the zoo (`blobs-flow`), or a diffusers pipeline as a folder or a hub id.
 
     lora: train an adapter on the denoiser (its reference is the adapter switched off); None trains the weights
@@ -106,11 +109,6 @@ class FlowModel:
     device: str = "auto"
     gradient_checkpointing: bool = False
 
-    @property
-    def place(self) -> str:
-        """Its folder or hub id (`place_of`)."""
-        return place_of(self.name)
-
     def load(self) -> FlowPolicy:
         """The policy, ready to act and to train."""
         policy = self._loaded()
@@ -129,23 +127,11 @@ class FlowModel:
             return FlowPolicy(BlobDenoiser.load(self.place, "cpu" if self.device == "auto" else self.device))
         from gamutrl.policies.flow.pipelines import load_pipeline
 
-        return FlowPolicy(
-            load_pipeline(
-                self.place,
-                lora=self.lora,
-                dtype=self.dtype,
-                device=self.device,
-                gradient_checkpointing=self.gradient_checkpointing,
-                height=self.height,
-                width=self.width,
-                frames=self.frames,
-                max_text=self.max_text,
-            )
-        )
+        return FlowPolicy(load_pipeline(self.place, **{k: v for k, v in self.settings.items() if k != "freeze"}))
 
 
 @dataclass(frozen=True)
-class ImageTokenModel:
+class ImageTokenModel(Named):
     """Any model that draws by image tokens (Janus, Emu3): one of the zoo (`janus-tiny`), a folder, or a hub id.
 
     lora, dtype, device, max_prompt_tokens, on_long_prompt, gradient_checkpointing: as `TextModel` has them. freeze:
@@ -163,30 +149,15 @@ class ImageTokenModel:
     gradient_checkpointing: bool = False
     side: int | None = None
 
-    @property
-    def place(self) -> str:
-        """Its folder or hub id (`place_of`)."""
-        return place_of(self.name)
-
     def load(self) -> ImageTokenPolicy:
         """The policy, ready to act and to train."""
         from gamutrl.policies.image_tokens import ImageTokenPolicy
 
-        return ImageTokenPolicy.load(
-            self.place,
-            lora=self.lora,
-            freeze=self.freeze,
-            dtype=self.dtype,
-            device=self.device,
-            max_prompt_tokens=self.max_prompt_tokens,
-            on_long_prompt=self.on_long_prompt,
-            gradient_checkpointing=self.gradient_checkpointing,
-            side=self.side,
-        )
+        return ImageTokenPolicy.load(self.place, **self.settings)
 
 
 @dataclass(frozen=True)
-class NextScaleModel:
+class NextScaleModel(Named):
     """A next-scale model: one of the zoo (`var-tiny`), a folder, or VAR's published weights by their file
     (`FoundationVision/var/var_d30.pth`).
 
@@ -197,11 +168,6 @@ class NextScaleModel:
     actions: Literal["scale", "token"] = "scale"
     device: str = "auto"
 
-    @property
-    def place(self) -> str:
-        """Its folder or hub id (`place_of`)."""
-        return place_of(self.name)
-
     def load(self) -> NextScalePolicy:
         """The policy, ready to act and to train."""
         from gamutrl.policies.loading import pick_device
@@ -211,16 +177,11 @@ class NextScaleModel:
 
 
 @dataclass(frozen=True)
-class MaskedModel:
+class MaskedModel(Named):
     """A masked diffusion model over words and picture codes: one of the zoo (`mask-tiny`), or a folder."""
 
     name: str = "mask-tiny"
     device: str = "auto"
-
-    @property
-    def place(self) -> str:
-        """Its folder (`place_of`)."""
-        return place_of(self.name)
 
     def load(self) -> MaskedPolicy:
         """The policy, ready to act and to train."""

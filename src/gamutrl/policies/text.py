@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal, Self, overload
 
 import torch
 from torch import Tensor, nn
@@ -86,13 +86,16 @@ class TextPolicy(Referenced):
         device: str | torch.device = "auto",
         lora: Lora | None = None,
         freeze: Sequence[str] = (),
-        max_prompt_tokens: int | None = None,
-        on_long_prompt: Literal["fail", "drop"] = "fail",
         gradient_checkpointing: bool = False,
-    ) -> TextPolicy:
-        """A hub id or a folder to a policy. freeze: "vision", "connector", "language": what does not train."""
+        **options: Any,
+    ) -> Self:
+        """A hub id or a folder to a policy.
+
+        freeze: what does not train, of "vision", "connector" and "language" (and, where codes are drawn, "generation").
+        options: the policy's own.
+        """
         module, processor = load(name_or_path, dtype=dtype, device=device, lora=lora)
-        policy = cls(module, processor, max_prompt_tokens=max_prompt_tokens, on_long_prompt=on_long_prompt)
+        policy = cls(module, processor, **options)
         for part in freeze:
             for parameter in policy.backbone.part(part):
                 parameter.requires_grad_(False)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from PIL import Image
@@ -21,9 +20,7 @@ from gamutrl.environments import Environment
 from gamutrl.policies.image_tokens.codes import codes_of
 from gamutrl.policies.image_tokens.joint import Easel, Joint, JointRows, JointSegments, guided_head
 from gamutrl.policies.image_tokens.rollouts import first_of, perform
-from gamutrl.policies.loading import load
 from gamutrl.policies.media import embedded
-from gamutrl.policies.models import Lora
 from gamutrl.policies.packing import Continuation, pack
 from gamutrl.policies.text import Part, TextPolicy
 
@@ -51,30 +48,6 @@ class ImageTokenPolicy(TextPolicy):
             parameter.requires_grad_(False)
         self.backbone = Joint(self.model, self.codes)
         self.segments = JointSegments(processor, self.backbone)
-
-    @classmethod
-    def load(
-        cls,
-        name_or_path: str | Path,
-        *,
-        dtype: str | torch.dtype = "auto",
-        device: str | torch.device = "auto",
-        lora: Lora | None = None,
-        freeze: Sequence[str] = (),
-        max_prompt_tokens: int | None = None,
-        on_long_prompt: Literal["fail", "drop"] = "fail",
-        gradient_checkpointing: bool = False,
-        side: int | None = None,
-    ) -> ImageTokenPolicy:
-        """A hub id or a folder to a policy. freeze: "vision", "connector", "generation", "language"."""
-        module, processor = load(name_or_path, dtype=dtype, device=device, lora=lora)
-        policy = cls(module, processor, side=side, max_prompt_tokens=max_prompt_tokens, on_long_prompt=on_long_prompt)
-        for part in freeze:
-            for parameter in policy.backbone.part(part):
-                parameter.requires_grad_(False)
-        if gradient_checkpointing:
-            policy.backbone.checkpoint_layers()
-        return policy
 
     # -- acting ---------------------------------------------------------------------------------------------------
 
