@@ -163,7 +163,10 @@ class _AtTheDesk:
             keep=wish.keep,
             prefill=self.box.prefill if last else "",
             calls=_calls(outcomes),
-            info={"shown": [dict(outcome.shown.info) for outcome in outcomes if outcome.error is None]},
+            info={
+                "shown": [dict(outcome.shown.info) for outcome in outcomes if outcome.error is None],
+                "sizes": [seen.full.size for seen in self.desk.seen],
+            },
         )
 
     def _outcomes(self, wish: Wish) -> list[Outcome]:

@@ -23,7 +23,8 @@ Box = Sequence[float]
 
 @dataclass(frozen=True)
 class Drawn:
-    """A box to draw, in the picture's own pixels. kind: "truth" or "guess"."""
+    """A box to draw, in the picture's own pixels. kind: "truth", "guess", or "look" (the rest of the picture is
+    dimmed)."""
 
     box: Box
     kind: str
@@ -49,7 +50,8 @@ class Pictures:
         if found is None:
             return Markup('<span class="missing">picture left out</span>')
         key, width, height = found
-        drawn = "".join(_box(box, width, height) for box in boxes)
+        drawn = _dimmed([box for box in boxes if box.kind == "look"], width, height)
+        drawn += "".join(_box(box, width, height) for box in boxes)
         hard = " hard" if max(width, height) <= SMALL_SIDE else ""
         return Markup(
             f'<svg class="picture{hard}" viewBox="0 0 {width} {height}" style="--w:{width};--h:{height}" role="img" '
@@ -121,10 +123,27 @@ def in_pixels(boxes: Sequence[Box], size: tuple[int, int]) -> list[Box]:
 
 
 def _box(drawn: Drawn, width: int, height: int) -> str:
-    x1, y1, x2, y2 = (min(max(edge, -0.1 * side), 1.1 * side) for edge, side in zip(drawn.box, (width, height) * 2))
-    x1, x2, y1, y2 = min(x1, x2), max(x1, x2), min(y1, y2), max(y1, y2)
+    x1, y1, x2, y2 = _inside(drawn.box, width, height)
     title = f"<title>{escape(drawn.label)}</title>" if drawn.label else ""
+    kind = drawn.kind if drawn.kind in ("truth", "look") else "guess"
     return (
-        f'<rect class="box {"truth" if drawn.kind == "truth" else "guess"}" x="{x1:.1f}" y="{y1:.1f}" '
-        f'width="{x2 - x1:.1f}" height="{y2 - y1:.1f}">{title}</rect>'
+        f'<rect class="box {kind}" x="{x1:.1f}" y="{y1:.1f}" width="{x2 - x1:.1f}" height="{y2 - y1:.1f}">'
+        f"{title}</rect>"
     )
+
+
+def _dimmed(looks: Sequence[Drawn], width: int, height: int) -> str:
+    """A shade over all of the picture but these boxes."""
+    if not looks:
+        return ""
+    holes = "".join(
+        f"M{x1:.1f} {y1:.1f}V{y2:.1f}H{x2:.1f}V{y1:.1f}Z"
+        for x1, y1, x2, y2 in (_inside(look.box, width, height) for look in looks)
+    )
+    return f'<path class="dim" d="M0 0H{width}V{height}H0Z{holes}"/>'
+
+
+def _inside(box: Box, width: int, height: int) -> tuple[float, float, float, float]:
+    """A box with its corners in order, hardly outside of the picture."""
+    x1, y1, x2, y2 = (min(max(edge, -0.1 * side), 1.1 * side) for edge, side in zip(box, (width, height) * 2))
+    return min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)

@@ -234,8 +234,8 @@ def _pairs(history: History, pictures: Pictures) -> list[Pair]:
                 before=asked(earlier["prompt"], pictures, guesses_before) if earlier else None,
                 after=asked(row["prompt"], pictures, guesses),
                 boxed=draws_boxes(row["prompt"]),
-                told_before=told(earlier["rollout"], pictures) if earlier else None,
-                told_after=told(row["rollout"], pictures),
+                told_before=told(earlier["rollout"], pictures, earlier["prompt"]) if earlier else None,
+                told_after=told(row["rollout"], pictures, row["prompt"]),
                 value_before=value_before,
                 value_after=value,
                 change=_change(value_before, value),
@@ -270,7 +270,8 @@ def _moment(samples: Sequence[Mapping[str, Any]], pictures: Pictures) -> Moment:
         alone = len(sample["prompts"]) == 1
         guesses = guessed_boxes(kept[0]) if alone and kept else []
         prompts = tuple(asked(prompt, pictures, guesses) for prompt in sample["prompts"])
-        groups.append(Group(prompts, tuple(told(rollout, pictures) for rollout in kept), len(rollouts) - len(kept)))
+        stories = tuple(told(rollout, pictures, sample["prompts"][rollout.get("prompt", 0)]) for rollout in kept)
+        groups.append(Group(prompts, stories, len(rollouts) - len(kept)))
     return Moment(str(samples[0].get("stage", "")), int(samples[0]["step"]), tuple(groups))
 
 

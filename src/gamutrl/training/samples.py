@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from gamutrl.core import Batch, Part, Prompt, Rollout
+from gamutrl.core import Batch, Part, Prompt, Rollout, Turn
 from gamutrl.rewards.outputs import drawn
 
 
@@ -50,17 +50,31 @@ def describe_rollout(rollout: Rollout, folder: Path, rewards: Mapping[str, float
         "end": rollout.end,
         "length": rollout.length,
         "rewards": {name: plain(value) for name, value in rewards.items()},
+        "stop": rollout.info.get("stop") or (rollout.turns[-1].info.get("stop") if rollout.turns else None),
         "turns": [
-            {
-                "text": turn.text,
-                "calls": [
-                    {"name": c.name, "arguments": plain(dict(c.arguments)), "error": c.error} for c in turn.calls
-                ],
-                "observation": [describe_part(part, folder) for part in turn.observation],
-            }
+            describe_turn(turn, rollout.prompt, folder)
             for turn in rollout.turns
             if turn.text or turn.calls or turn.observation or rollout.output is None or isinstance(rollout.output, str)
         ],
+    }
+
+
+TOLD = ("shown", "sizes", "reward", "score", "regions")
+"""What the report tells of an environment's `info`."""
+
+
+def describe_turn(turn: Turn, prompt: Prompt, folder: Path) -> dict[str, Any]:
+    """A turn as JSON: what was written, what it asked for, what came back. `fresh` is what a turn that starts anew sees
+    beside the prompt."""
+    own = {id(part) for part in prompt.parts()}
+    seen = [part for message in turn.context or () for part in message.parts if id(part) not in own]
+    return {
+        "text": turn.text,
+        "prefill": turn.prefill,
+        "calls": [{"name": c.name, "arguments": plain(dict(c.arguments)), "error": c.error} for c in turn.calls],
+        "observation": [describe_part(part, folder) for part in turn.observation],
+        "fresh": [describe_part(part, folder) for part in seen] if turn.context is not None else None,
+        "info": {name: plain(turn.info[name]) for name in TOLD if name in turn.info},
     }
 
 
