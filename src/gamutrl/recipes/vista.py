@@ -60,7 +60,7 @@ def measured(reports: Callable[[Prompt], Sequence[str]]) -> tuple[Reward, Reward
 
 def offering(preset: Preset) -> Preset:
     """The preset with the readers after every question; what could always be chosen is one of them."""
-    knobs = {"form": "plain", "kind": "any", "marks": 3}
+    knobs = {"form": "plain", "kind": "any", "marks": 3, "side": 216}
     rows = (WorldRows("charts", "value", "train", knobs), WorldRows("charts", "value", "test", knobs, size=300))
     train, test = (Changed(source, WithSuffix(charts.OFFERED)) for source in rows)
     changed = preset.with_data(train, test)
