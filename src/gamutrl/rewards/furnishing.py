@@ -139,13 +139,14 @@ class Refined:
             made_R = [furnished_by(rollout, t) for rollout in batch.rollouts]
             grades = [None if made is None else made.grade for made in made_R]
             if self.judge:
-                asked = [made and _shown(r, made) for r, made in zip(batch.rollouts, made_R)]
+                asked = [None if made is None else _shown(r, made) for r, made in zip(batch.rollouts, made_R)]
                 grades = [_grade(reply) for reply in ask(batch, context, self.judge, asked)]
             for mine, rollout, made, grade in zip(rewards, batch.rollouts, made_R, grades):
                 if t < len(rollout.turns):
                     things = sum(not entry.get("position") for entry in rollout.prompt.columns["entries"])
                     layout = readable(rollout.turns[t].text, things)
-                    mine.append(total(layout, made and grade, *(made.ratios() if made else (0.0, 0.0))))
+                    physics = (0.0, 0.0) if made is None else made.ratios()
+                    mine.append(total(layout, None if made is None else grade, *physics))
         return tensor([discounted_mean(mine, self.gamma) for mine in rewards])
 
 

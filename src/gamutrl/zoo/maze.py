@@ -113,7 +113,7 @@ def build_processor(tokenizer: PreTrainedTokenizerFast) -> JanusProcessor:
     pictures = JanusImageProcessorPil(
         size={"height": SIDE, "width": SIDE}, image_mean=[0.5] * 3, image_std=[0.5] * 3, min_size=1
     )
-    template = janus.build_processor(tokenizer).chat_template
+    template: Any = janus.build_processor(tokenizer).chat_template
     return JanusProcessor(pictures, tokenizer, chat_template=template, num_image_tokens=COUNT)
 
 
@@ -325,7 +325,8 @@ def measure(policy: ImageTokenPolicy, rows: int) -> dict[str, float]:
     asked = [DropPart("text")(row, 0) for row in take(WorldRows("mazes", "move", "test", size=rows), rows)]
     drawn = policy.rollout(asked, 1, SingleTurn(), Sampling(), seed=0).rollouts
     codes = policy.codes.encode([rollout.output for rollout in drawn]).tolist()
-    cells = [shown_cell(rollout.prompt.columns["facts"], None, said) for rollout, said in zip(drawn, codes)]
-    places = [(rollout.prompt.columns["facts"], cell) for rollout, cell in zip(drawn, cells) if cell]
-    moves = [cell in {mazes.after(maze, tuple(maze["start"]), move) for move in mazes.MOVES} for maze, cell in places]
+    known = [rollout.prompt.columns["facts"] for rollout in drawn]
+    cells = [shown_cell(one, tuple(one["start"]), said) for one, said in zip(known, codes)]
+    places = [(one, cell) for one, cell in zip(known, cells) if cell]
+    moves = [cell in {mazes.after(one, tuple(one["start"]), move) for move in mazes.MOVES} for one, cell in places]
     return {"state": len(places) / rows, "move": sum(moves) / rows}
