@@ -8,7 +8,6 @@ of them (`DrawnSteps`), or one prediction of the clean latent at a late step (`L
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -24,8 +23,9 @@ from gamutrl.rewards.table import score, weighted_sum
 from gamutrl.training.defaults import Reference
 from gamutrl.training.optimizer import AdamW
 from gamutrl.training.samples import describe_group
-from gamutrl.training.session import Session, Timer, stateful
+from gamutrl.training.session import Session
 from gamutrl.training.update import Piece, descend, whose
+from gamutrl.training.walk import of_run, walk
 
 SampleFn = Callable[[FlowPolicy, State, torch.Generator], Tensor]
 """`(policy, noise, generator) -> latent_R`: clean latents, with the gradient that the method lets through; as many as
@@ -173,25 +173,14 @@ class Direct:
         return self.prompts_per_step * self.copies
 
     def run(self, session: Session) -> None:
-        stage = copy.deepcopy(self, {id(self.data): self.data})
-        policy: FlowPolicy = session.models[stage.trains]
-        if session.fresh:
-            for reference in stage.references:
-                policy.keep_reference(reference.name)
-        optimizer = stage.optimizer.build(policy.parameters())
-        for record in session.steps(stage.name, stage.steps, {**stateful(stage), "optimizer": optimizer}):
-            context = session.context(record.step, stage.steps)
-            timer = Timer()
-            prompts = stage.data.batch(record.step, stage.prompts_per_step, session.stage_seed)
+        stage = of_run(self, session)
+        for policy, optimizer, prompts, context, record, timer in walk(stage, session, stage.prompts_per_step):
             scored: list[Batch] = []
             with timer("update"):
                 pieces = stage.pieces(policy, prompts, context, scored)
                 done = (record.step + 1) / stage.steps
                 record.metrics |= descend(pieces, stage.optimizer, optimizer, done, context, session)
-                for reference in stage.references:
-                    reference.follow(policy, context)
             record.samples = describe_group(scored[0], stage.samples_per_step, session.folder)
-            record.metrics |= context.metrics | {"seconds/update": timer.seconds["update"]}
 
     def pieces(
         self, policy: FlowPolicy, prompts: Sequence[Prompt], context: Context, scored: list[Batch]

@@ -8,7 +8,6 @@ tokens; of a picture, minus its denoising error (`training.forward`).
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -23,8 +22,9 @@ from gamutrl.policies.base import Policy
 from gamutrl.training.defaults import ActionWeights, Reference
 from gamutrl.training.optimizer import AdamW
 from gamutrl.training.rl import LikelihoodFn, ObjectiveFn
-from gamutrl.training.session import Session, Timer, stateful
+from gamutrl.training.session import Session
 from gamutrl.training.update import update
+from gamutrl.training.walk import of_run, walk
 
 AnswersFn = Callable[[Policy, Sequence[Prompt]], Batch]
 PrepareFn = Callable[["Preference", Batch, Context], Batch]
@@ -246,23 +246,12 @@ class Preference:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
 
     def run(self, session: Session) -> None:
-        stage = copy.deepcopy(self, {id(self.data): self.data})
-        policy: Policy = session.models[stage.trains]
-        if session.fresh:
-            for reference in stage.references:
-                policy.keep_reference(reference.name)
-        optimizer = stage.optimizer.build(policy.parameters())
-        for record in session.steps(stage.name, stage.steps, {**stateful(stage), "optimizer": optimizer}):
-            context = session.context(record.step, stage.steps)
-            timer = Timer()
-            prompts = stage.data.batch(record.step, stage.rows_per_step, session.stage_seed)
+        stage = of_run(self, session)
+        for policy, optimizer, prompts, context, record, timer in walk(stage, session, stage.rows_per_step):
             with timer("prepare"), torch.no_grad():
                 batch = stage.prepare(stage, stage.answers(policy, prompts), context)
             with timer("update"):
                 record.metrics |= update(stage, policy, optimizer, batch, context, session)
-                for reference in stage.references:
-                    reference.follow(policy, context)
-            record.metrics |= context.metrics | {f"seconds/{name}": s for name, s in timer.seconds.items()}
 
     def value(self, policy: Policy, batch: Batch) -> Tensor:
         """What the policy says of the answers: its likelihood, `[N, T]`."""
