@@ -170,7 +170,7 @@ def test_a_conversation_of_several_turns_reads_as_a_story(copied):
 
     edit(copied / "evaluation" / "after.json", converse)
     text = page(copied).text
-    story = ["turn 1", "I zoom in.", "zoom(box=[1, 2, 3, 4])", "what came back", "Here is the crop.", "turn 2", "13"]
+    story = ["I zoom in.", "zoom", "box: [1, 2, 3, 4]", "Here is the crop.", "13", "The end:"]
     at = 0
     for line in story:
         at = text.index(line, at)
