@@ -40,6 +40,7 @@ def load_pipeline(
     """
     try:
         from diffusers import DiffusionPipeline
+        from diffusers.utils import logging
     except ImportError as error:
         raise ImportError("Pictures by diffusion need diffusers: pip install 'gamutrl[generation]'.") from error
     from gamutrl.policies.flow.families import FAMILIES
@@ -48,6 +49,7 @@ def load_pipeline(
     adapter = Path(name) / ADAPTER
     base = json.loads(adapter.read_text("utf-8"))["base_model_name_or_path"] if adapter.is_file() else name
     place = pick_device(device)
+    logging.disable_progress_bar()  # One bar at a time: a run has its own.
     try:
         pipeline = DiffusionPipeline.from_pretrained(base, torch_dtype=pick_dtype(dtype, place))
     except (OSError, ValueError, KeyError) as error:
