@@ -145,6 +145,7 @@ TINY = tiny(
     model=TextModel("agent-tiny"),
     change=WithSuffix(" Call image_zoom_in_tool if needed."),
     environment=looking.zoom(frame=(render.SIZE, render.SIZE), square=True),
+    steps=60,
     sampling=Sampling(max_tokens=96),
     optimizer=AdamW(lr=3e-5),
     **METHOD,

@@ -35,6 +35,8 @@ from gamutrl.zoo.train import Phase, see, steps_of
 START = "vlm-tiny"
 MINUTES = 45.0
 """What `Plan()` takes on one core."""
+TOKENS = 60
+"""About how many tokens a context says."""
 KEPT = 0.5
 """What it weighs that the tower goes on seeing the rest as it did, against seeing the new."""
 
@@ -44,8 +46,8 @@ class Plan:
     """The length of each phase in steps and its learning rate, risen to in `warmup` steps, held, and brought to nearly
     nothing over the last part (`decay`) of the phase."""
 
-    seeing_steps: int = 220
-    language_steps: int = 1600
+    seeing_steps: int = 420
+    language_steps: int = 1400
     seeing_rate: float = 7e-4
     language_rate: float = 1e-3
     warmup: int = 30
@@ -141,14 +143,19 @@ def seeing_loss(
         wanted = see(teacher, shown_MCHW)
         scale = wanted.var((0, 1)).sum()
         some = cells_MK.any(1)
-        wanted[cells_MK] = see(teacher, drawn_MCHW[some])[cells_MK[some]]
+        if some.any():
+            wanted[cells_MK] = see(teacher, drawn_MCHW[some])[cells_MK[some]]
     apart_MK = (see(model, shown_MCHW) - wanted).square().sum(-1) / scale
-    new, kept = apart_MK[cells_MK].mean(), apart_MK[~cells_MK].mean()
+    new, kept = (apart_MK[cells].sum() / cells.sum().clamp(min=1) for cells in (cells_MK, ~cells_MK))
     return new + KEPT * kept, {"new": new.item(), "kept": kept.item()}
 
 
 def language_loss(model: Idefics3ForConditionalGeneration, batch: Contexts) -> tuple[Tensor, dict[str, float]]:
-    """The mean negative log-likelihood of all turns' tokens; no gradient reaches the vision tower or the connector."""
+    """The negative log-likelihood of all turns' tokens; no gradient reaches the vision tower or the connector.
+
+    A row's is divided by `TOKENS`, however long it is: batches are of like lengths, and a mean over tokens would make
+    what is said in few words likelier than it was demonstrated.
+    """
     embedded = model.model.text_model.get_input_embeddings()(batch.ids_BL)
     if len(batch.pixels_MCHW):
         with torch.no_grad():
@@ -157,8 +164,11 @@ def language_loss(model: Idefics3ForConditionalGeneration, batch: Contexts) -> t
     hidden = model.model.text_model(inputs_embeds=embedded, use_cache=False).last_hidden_state
     trained = batch.target_BL >= 0
     logits, target = model.lm_head(hidden[trained]), batch.target_BL[trained]
-    loss = F.cross_entropy(logits, target)
-    return loss, {"loss": loss.item(), "right": (logits.detach().argmax(-1) == target).float().mean().item()}
+    loss = F.cross_entropy(logits, target, reduction="sum") / (len(batch.ids_BL) * TOKENS)
+    return loss, {
+        "loss": loss.item() * len(batch.ids_BL) * TOKENS / len(target),
+        "right": (logits.detach().argmax(-1) == target).float().mean().item(),
+    }
 
 
 def measure(folder: Path, rows: int, lessons: Sequence[Lesson] = LESSONS) -> list[dict[str, Any]]:

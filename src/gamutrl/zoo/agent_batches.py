@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from gamutrl.core import Prompt
+from gamutrl.core import Message, Part, Prompt
 from gamutrl.environments import Step
 from gamutrl.environments.scripted import Played, play
 from gamutrl.policies.models import TextModel
 from gamutrl.policies.segments import Segments
 from gamutrl.zoo import agent_lessons, lessons
+from gamutrl.zoo.architecture import IMAGE_SIZE, IMAGE_TOKENS
 
 OWN = 0.2
 """The share of what `vlm-tiny` was taught already, so that it is not forgotten."""
@@ -40,7 +43,47 @@ class Contexts:
     pixels_MCHW: Tensor
 
 
-def contexts_of(segments: Segments, prompt: Prompt, played: Played) -> Iterator[Spoken]:
+class Reading:
+    """What a policy's `Segments` make of messages and observations, without the processor's work on each picture."""
+
+    def __init__(self, segments: Segments) -> None:
+        self.segments = segments
+        picture = "<fake_token_around_image><global-img>" + "<image>" * IMAGE_TOKENS + "<fake_token_around_image>"
+        self.picture = picture
+
+    def prompt(self, messages: Sequence[Message], prefill: str) -> tuple[Tensor, list[Tensor]]:
+        """Tokens of a conversation up to where the policy speaks, and its pictures."""
+        media: list[Part] = []
+        chat = [self.segments._chat(message, media) for message in messages]
+        return self._read(self.segments._render(chat) + prefill, media)
+
+    def observation(self, step: Step) -> tuple[Tensor, list[Tensor]]:
+        """Tokens of what the environment said after a turn, and its pictures."""
+        media: list[Part] = []
+        content = self.segments._chat(Message("user", step.parts), media)["content"]
+        end = self.segments.tokenizer.decode([self.segments.end])
+        return self._read(self.segments._between_turns(content, step.role).removeprefix(end) + step.prefill, media)
+
+    def _read(self, text: str, media: list[Part]) -> tuple[Tensor, list[Tensor]]:
+        return self.segments.tokens_of(text.replace("<image>", self.picture)), [pixels_of(part.value) for part in media]
+
+
+def pixels_of(picture: Image.Image) -> Tensor:
+    """A picture as the tower is given it, uint8 `[3, 72, 72]`: to its longest edge first, then square."""
+    picture = picture.convert("RGB")
+    for size in (_longest(picture.size), (IMAGE_SIZE, IMAGE_SIZE)):
+        if picture.size != size:
+            picture = picture.resize(size, Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.asarray(picture).transpose(2, 0, 1).copy())
+
+
+def _longest(size: tuple[int, int]) -> tuple[int, int]:
+    """The size in which the longest edge is that of a canvas; the other one even."""
+    width, height = (max(1, int(IMAGE_SIZE * side / max(size))) for side in size)
+    return (width, height + height % 2) if width >= height else (width + width % 2, height)
+
+
+def contexts_of(reading: Reading, prompt: Prompt, played: Played) -> Iterator[Spoken]:
     """What the model reads and says in a rollout; a turn that opens a fresh context begins another."""
     tokens: list[Tensor] = []
     said: list[Tensor] = []
@@ -49,19 +92,22 @@ def contexts_of(segments: Segments, prompt: Prompt, played: Played) -> Iterator[
     for text, step in played:
         if before.context is not None:
             if tokens:
-                yield Spoken(torch.cat(tokens), torch.cat(said), torch.cat(pixels))
-            tokens, said, pixels = [], [], [torch.zeros(0, 3, 72, 72, dtype=torch.uint8)]
-            segment = segments.prompt(before.context, before.prefill)
+                yield _spoken(tokens, said, pixels)
+            tokens, said, pixels = [], [], []
+            read, seen = reading.prompt(before.context, before.prefill)
         else:
-            segment = segments.observation(before.parts, before.role, before.prefill)
-        end = [] if step.role == "inside" else [segments.end]
-        turn = torch.cat([segments.tokens_of(text), torch.tensor(end, dtype=torch.long)])
-        tokens += [segment.tokens_L, turn]
-        said += [torch.zeros(len(segment), dtype=torch.bool), torch.ones(len(turn), dtype=torch.bool)]
-        if "pixel_values" in segment.media:
-            pixels.append(((segment.media["pixel_values"][0] + 1) * 127.5).round().to(torch.uint8))
+            read, seen = reading.observation(before)
+        turn = torch.cat([reading.segments.tokens_of(text), torch.tensor([reading.segments.end])])
+        tokens += [read, turn]
+        said += [torch.zeros(len(read), dtype=torch.bool), torch.ones(len(turn), dtype=torch.bool)]
+        pixels += seen
         before = step
-    yield Spoken(torch.cat(tokens), torch.cat(said), torch.cat(pixels))
+    yield _spoken(tokens, said, pixels)
+
+
+def _spoken(tokens: list[Tensor], said: list[Tensor], pixels: list[Tensor]) -> Spoken:
+    none = torch.zeros(0, 3, IMAGE_SIZE, IMAGE_SIZE, dtype=torch.uint8)
+    return Spoken(torch.cat(tokens), torch.cat(said), torch.stack(pixels) if pixels else none)
 
 
 def packed(spoken: list[Spoken], pad: int) -> Contexts:
@@ -76,9 +122,14 @@ def packed(spoken: list[Spoken], pad: int) -> Contexts:
 
 
 class AgentBatches(Dataset[Contexts]):
-    """Batch k of a run, a function of (seed, k) only; each round of `ROUND` shares out one pool by length."""
+    """Batch k of a run, a function of (seed, k) only.
+
+    Each pool of demonstrations is shared out by length to `ROUND` batches, `TIMES` times, each time otherwise: they
+    take as long to make as to learn from.
+    """
 
     ROUND = 4
+    TIMES = 2
 
     def __init__(self, steps: int, seed: int, size: int = 24, model: str = "vlm-tiny") -> None:
         self.steps, self.seed, self.size, self.model = steps, seed, size, model
@@ -88,30 +139,32 @@ class AgentBatches(Dataset[Contexts]):
         return self.steps
 
     def __getitem__(self, k: int) -> Contexts:
-        turn, place = divmod(k, self.ROUND)
+        turn, place = divmod(k, self.ROUND * self.TIMES)
         if self.pool[0] != turn:
             self.pool = turn, list(self._round(self.seed * 1_000_003 + turn))
         return self.pool[1][place]
 
     @cached_property
-    def segments(self) -> Segments:
-        return TextModel(self.model, device="cpu").load().segments
+    def reading(self) -> Reading:
+        return Reading(TextModel(self.model, device="cpu").load().segments)
 
     def _round(self, seed: int) -> Iterator[Contexts]:
         count = self.size * self.ROUND
         own = round(OWN * count)
         found = [spoken for one in self._taught(count - own, seed) for spoken in one]
         found += [spoken for one in self._known(own, seed) for spoken in one]
-        # Fresh contexts make a few rows more: which of all are left out does not depend on their length.
-        rng = random.Random(seed)
-        found = sorted(rng.sample(found, count), key=lambda one: len(one.tokens_L))
-        for b in rng.sample(range(self.ROUND), self.ROUND):
-            yield packed(found[b * self.size : (b + 1) * self.size], self.segments.tokenizer.pad_token_id)
+        rng, pad = random.Random(seed), self.reading.segments.tokenizer.pad_token_id
+        for _ in range(self.TIMES):
+            # Fresh contexts make a few rows more: which of all are left out does not depend on their length.
+            length = {id(one): len(one.tokens_L) * rng.uniform(0.85, 1.15) for one in found}
+            chosen = sorted(rng.sample(found, count), key=lambda one: length[id(one)])
+            for b in rng.sample(range(self.ROUND), self.ROUND):
+                yield packed(chosen[b * self.size : (b + 1) * self.size], pad)
 
     def _taught(self, n: int, seed: int) -> Iterator[Iterator[Spoken]]:
         for lesson, row, said in agent_lessons.drawn(agent_lessons.LESSONS, n, seed):
             texts = [said] if isinstance(said, str) else said
-            yield contexts_of(self.segments, row, play(lesson.environment, row, seed, texts))
+            yield contexts_of(self.reading, row, play(lesson.environment, row, seed, texts))
 
     def _known(self, n: int, seed: int) -> Iterator[Iterator[Spoken]]:
         rng = random.Random(f"known/{seed}")
@@ -119,4 +172,4 @@ class AgentBatches(Dataset[Contexts]):
         for example in lessons.examples(chosen, n, seed, branches=2, varied=True):
             question, reply = rng.choice(example.dialogues)
             prompt = Prompt.ask(question, *example.media)
-            yield contexts_of(self.segments, prompt, [(reply, Step(done=True))])
+            yield contexts_of(self.reading, prompt, [(reply, Step(done=True))])

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from gamutrl.data.worlds import charts, digits, films, games, library, pages, render, scenes
+from gamutrl.data.worlds import charts, digits, films, games, library, pages, render, scenes, sheets
 from gamutrl.environments.tools.crop import squared
 from gamutrl.zoo import vision
 
@@ -114,6 +114,35 @@ def _pages(rng: random.Random) -> list[Sight]:
     return found
 
 
+def _plates(rng: random.Random) -> list[Sight]:
+    """Nine plates at once, as crops show one: a digit for each cell, so that many are seen in little time."""
+    canvas, found = render.blank(_PAGE), []
+    for cell in range(GRID * GRID):
+        left, top = cell % GRID * render.CELL, cell // GRID * render.CELL
+        around = rng.choice((*render.COLOURS.values(), _PAGE, (120, 120, 120)))
+        canvas[top : top + render.CELL, left : left + render.CELL] = around
+    for cell in range(GRID * GRID):
+        height = rng.randint(9, 21)
+        room = max(0, render.CELL - height) // 2
+        middle = [at * render.CELL + 12 + rng.randint(-room - 1, room + 1) for at in (cell % GRID, cell // GRID)]
+        scan = rng.choice(rng.choice(render.scans("train")))
+        if rng.random() < 0.25:
+            _fill(canvas, middle, height * 1.3 + 4, render.WHITE)
+        _fill(canvas, middle, height * rng.uniform(1.1, 1.5), sheets.PLATE)
+        found.append((middle, height, scan))
+    for (x, y), height, scan in found:
+        ink = Image.fromarray((vision.varied(render.digit_stamp(scan), rng) * 255).astype(np.uint8))
+        stamp = np.asarray(ink.resize((height, height), Image.Resampling.BILINEAR), np.float32) / 255
+        render.paint(canvas, stamp, render.WHITE, round(x - height / 2), round(y - height / 2))
+    return [like(canvas, [_digit(scan, (x, y)) for (x, y), _, scan in found], digits_shade)]
+
+
+def _fill(canvas: render.Canvas, middle: Sequence[float], side: float, colour: tuple[int, int, int]) -> None:
+    """A square of a colour around a place."""
+    x1, y1, x2, y2 = (max(0, round(edge)) for edge in sheets.middle([*middle, *middle], side))
+    canvas[y1:y2, x1:x2] = colour
+
+
 def _films(rng: random.Random) -> list[Sight]:
     (row,) = films.rows("train", 1, rng.getrandbits(40), task="digit", frames=9, others=1)
     frames, found = films.frames_of(row), []
@@ -166,15 +195,17 @@ def _middle(box: Sequence[float]) -> tuple[float, float]:
     return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
 
 
+_PAGE = (24, 24, 24)
 digits_shade = tuple(int(v) for v in digits.draw_canvas([])[0, 0])
 signs_shade = tuple(int(v) for v in scenes.draw_numbers([])[0, 0])
 KINDS: tuple[tuple[Callable[[random.Random], list[Sight]], float], ...] = (
-    (_pages, 5.0),
-    (_films, 2.5),
-    (_library, 2.0),
-    (_charts, 2.5),
-    (_games, 2.5),
-    (_canvases, 4.0),
+    (_plates, 8.0),
+    (_pages, 1.5),
+    (_films, 1.5),
+    (_library, 1.0),
+    (_charts, 1.0),
+    (_games, 1.0),
+    (_canvases, 0.8),
 )
 """Makers of pictures, and how often each is asked."""
 

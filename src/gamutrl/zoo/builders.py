@@ -9,6 +9,7 @@ from typing import Any
 
 SCRIPTS = {
     "vlm-tiny": "gamutrl.zoo.build",
+    "agent-tiny": "gamutrl.zoo.agent",
     "janus-tiny": "gamutrl.zoo.janus_build",
     "maze-tiny": "gamutrl.zoo.maze",
     "mask-tiny": "gamutrl.zoo.mask",
@@ -16,7 +17,7 @@ SCRIPTS = {
     **dict.fromkeys(("flow-tiny", "unet-tiny"), "gamutrl.zoo.flow"),
     **dict.fromkeys(("blobs-flow", "blobs-eps", "points-flow", "points-eps"), "gamutrl.zoo.blobs"),
 }
-"""The module whose `build(name, …)` trains each model from nothing and writes its folder."""
+"""The module whose `build(name, …)` trains each model and writes its folder."""
 
 
 def build(name: str, **settings: Any) -> Path:
