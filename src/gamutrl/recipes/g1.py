@@ -86,16 +86,17 @@ REINFORCED = tiny(
     SCORED,
     knobs=SMALL,
     model=TextModel("agent-tiny"),
-    sampling=Sampling(max_tokens=112),
+    sampling=Sampling(max_tokens=96),
+    steps=60,
     **VERL,
 )
 TINY = begun_with(
     SFT(
         WorldRows("games", "2048", "train", SMALL, seed=1),
         read_right,
-        steps=40,
-        rows_per_step=16,
-        optimizer=AdamW(lr=5e-5),
+        steps=100,
+        rows_per_step=32,
+        optimizer=AdamW(lr=2e-4, schedule="cosine"),
     ),
     REINFORCED,
 )

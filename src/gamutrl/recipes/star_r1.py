@@ -94,7 +94,7 @@ TINY = tiny(
     "changes",
     REWARDS,
     ALL,
-    knobs={"low": 2, "high": 3, "most": 2},
+    knobs={"low": 2, "high": 2, "most": 2},
     model=TextModel("agent-tiny"),
     sampling=Sampling(max_tokens=64),
     **MEASURED,
@@ -130,7 +130,7 @@ RECIPE = Recipe(
     assumptions={
         "rewards.changes": "what is right in part is wrong too, as the ablation's name suggests; predictions are "
         "matched best first, each truth once; unreadable items and second copies are wrong",
-        "tiny.data": "two or three shapes, one or two of which changed colour, shape or size; both views are the same",
+        "tiny.data": "two shapes, one or both of which changed colour, shape or size; both views are the same",
         "tiny.kl": "0.02: a small model forgets its layout sooner",
         "paper.data": "rows of problem (with the table of objects), initial, final, answer; TVR's size is not stated",
         "paper.optimizer": "1e-6, groups of 8, a KL of 0.04, lengths and batch: none is stated",

@@ -80,6 +80,7 @@ TINY = replace(
             others=(MISLED,),
             model=TextModel("agent-tiny"),
             sampling=Sampling(max_tokens=20),
+            measured_at=1.0,
             steps=60,
         )
     ),
