@@ -107,6 +107,10 @@ def _tiny() -> Any:
             (RULE, BLEU, *LAYOUT),
             RULE,
             knobs=KNOBS["relation"],
+            model=TextModel("agent-tiny"),
+            rows=200,
+            measured_at=1.0,
+            steps=40,
             others=(Reward("located", per_rollout(located)),),
             sampling=Sampling(max_tokens=128),
             kl=KL(0.02),
@@ -115,7 +119,7 @@ def _tiny() -> Any:
     )
     said = [answer for task, knobs in KNOBS.items() for answer in scenes.answers(task, **knobs)]
     constants = tuple(forms.write("think", answer) for answer in said)
-    return replace(preset, evaluation=replace(preset.evaluation, data=world("test", 150), constants=constants))
+    return replace(preset, evaluation=replace(preset.evaluation, data=world("test", 100), constants=constants))
 
 
 TINY = _tiny()
