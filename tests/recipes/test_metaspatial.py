@@ -13,7 +13,7 @@ from gamutrl.core import Batch, Context, ResponderError
 from gamutrl.data.worlds import rooms
 from gamutrl.environments.refining import Refining
 from gamutrl.recipes.metaspatial import RECIPE, REFINING, PerThing, coordinates
-from gamutrl.rewards.furnishing import Refined, broken, collisions, furnished, readable, sound, total, worth
+from gamutrl.rewards.furnishing import Refined, collisions, furnished, kept, readable, sound, total, worth
 from gamutrl.training.config import from_json, to_json
 
 ROW = rooms.rows("train", 1, 2, task="place", things=2, room=(4.0, 4.0, 3.0), form="think")[0]
@@ -57,14 +57,14 @@ def test_the_solution_is_sound_and_every_mistake_costs():
         assert worth(ROW, answered("", wrong)) < 1.5
     heap = layout(**dict.fromkeys(NAMES, (2.0, 2.0, 0.5)))
     assert collisions(heap, *PLACE) > 0
-    assert broken(answered("", RIGHT), *PLACE) == 0
+    assert kept(answered("", RIGHT), *PLACE) == 1
 
 
 @pytest.mark.parametrize("said", ["", answered("", "[]"), layout(**{NAMES[0]: (1, 1, 1)}), layout(ghost=(1, 1, 1))])
 def test_a_room_that_is_not_furnished_has_no_physics(said):
     assert furnished(said, *PLACE) is None
     assert collisions(said, *PLACE) is None
-    assert sound(said, *PLACE) == 0
+    assert sound(said, *PLACE) == kept(said, *PLACE) == 0
     assert worth(ROW, said) <= 0.5
 
 
@@ -117,7 +117,7 @@ def test_a_fault_lowers_its_own_numbers_alone():
     moved = next(
         {**right, name: (2.0, 2.0, right[name][2])}
         for name in reversed(NAMES)
-        if broken(layout(**{**right, name: (2.0, 2.0, right[name][2])}), *PLACE) == 0.5
+        if kept(layout(**{**right, name: (2.0, 2.0, right[name][2])}), *PLACE) == 0.5
     )
     said = layout(**moved)
     batch = groups_of([ROW], [[said, said]]).with_(reward_R=torch.tensor([1.0, 1.0]))

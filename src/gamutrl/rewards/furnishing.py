@@ -114,16 +114,16 @@ def sound(said: str, entries: Entries, room: Any) -> float:
     return float(made is not None and made.ratios() == (0.0, 0.0))
 
 
+def kept(said: str, entries: Entries, room: Any) -> float:
+    """The share of things that lie where a relation of their own wants them; 0 for a room that was not furnished."""
+    made = furnished(said, entries, room)
+    return 0.0 if made is None else 1 - made.ratios()[1]
+
+
 def collisions(said: str, entries: Entries, room: Any) -> float | None:
     """The share of pairs that collide, in rooms that were furnished."""
     made = furnished(said, entries, room)
     return None if made is None else made.ratios()[0]
-
-
-def broken(said: str, entries: Entries, room: Any) -> float | None:
-    """The share of things whose relations are broken, in rooms that were furnished."""
-    made = furnished(said, entries, room)
-    return None if made is None else made.ratios()[1]
 
 
 @dataclass(frozen=True)
