@@ -13,16 +13,16 @@ from gamutrl.core import Batch, Context
 from gamutrl.data.worlds import charts, forms, turns
 from gamutrl.environments import SingleTurn
 from gamutrl.recipes.openthinkimg import (
+    ACCURACY,
     RECIPE,
-    accuracy,
     acted,
     answer_in,
-    answered,
-    exact,
+    anywhere,
     first_turn_only,
-    layout,
+    right,
     well_formed,
 )
+from gamutrl.rewards.table import score
 from gamutrl.training.config import from_json, to_json
 from gamutrl.training.rollouts import Seat
 
@@ -60,18 +60,16 @@ class TestTheAnswer:
             ([], "7", 0),
         ],
     )
-    def test_the_last_turn_or_its_ans_is_the_solution(self, said, solution, value):
-        assert answered(said, solution) == value
+    def test_the_ans_of_the_last_turn_is_the_solution(self, said, solution, value):
+        assert right(said, solution) == value
 
-    def test_of_a_turn_without_an_action_all_is_compared(self):
-        assert answer_in("just 7") == "just 7"
-        assert answer_in(act("OCR", "")) == act("OCR", "")
+    def test_a_turn_without_an_ans_answers_nothing(self):
+        assert answer_in("just 7") is answer_in(act("OCR", "")) is None
+        assert right(["just 7"], "7") == 0
 
-    def test_the_measure_reads_the_ans_alone(self):
-        wrong = str((int(ROW.answer) + 1) % 10)
-        sly = played(ends(wrong, f"it is {ROW.answer}"))
-        assert exact(sly, Context()).tolist() == [0]
-        assert exact(played(ends(ROW.answer)), Context()).tolist() == [1]
+    def test_as_released_the_solution_may_stand_in_the_thought(self):
+        assert (right([ends("8", "red 7")], "7"), anywhere([ends("8", "red 7")], "7")) == (0, 1)
+        assert anywhere(["just 7"], "7") == 1
 
 
 @pytest.mark.parametrize(
@@ -92,7 +90,7 @@ def test_tools_work_on_the_newest_picture_until_the_answer():
     assert NAME in read.observation[0].value
     assert last.info == {"end": "answer"}
     assert acted(batch, Context()).tolist() == [3]
-    assert accuracy(batch, Context()).tolist() == layout(batch, Context()).tolist() == [1]
+    assert score((ACCURACY,), batch, Context())["reward_RK"].tolist() == [[1]]
 
 
 def test_what_is_no_action_is_answered_with_the_question():

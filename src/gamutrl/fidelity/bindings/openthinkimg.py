@@ -39,4 +39,4 @@ def format_reward_single(text: str) -> float:
 
 
 def accuracy_reward(turns: list[str], solution: str) -> float:
-    return openthinkimg.answered(turns, solution)
+    return openthinkimg.anywhere(turns, solution)
