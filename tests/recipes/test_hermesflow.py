@@ -38,7 +38,7 @@ def test_a_row_is_asked_for_both_ways(rows):
     other = described(rows[0])
     assert other.text == DESCRIBE
     assert other.answer == rows[0].columns["prompt"]
-    assert other.media[0].value.size == (30, 30)
+    assert other.media[0].value.size == (24, 24)
 
 
 def test_the_best_of_now_meets_the_winner_that_it_beats_else_the_loser():

@@ -41,7 +41,7 @@ def test_rendered_pictures_win_against_those_of_the_round_s_beginning(model):
     assert before["label_R"].tolist() == [1, 0] * 3
     assert before.group_R.tolist() == [0, 0, 1, 1, 2, 2]
     for one, other, row in zip(before.rollouts[::2], after.rollouts[::2], rows):
-        assert not ImageChops.difference(one.output, pictures.target(row, 30, 1)).getbbox()
+        assert not ImageChops.difference(one.output, pictures.target(row, 24, 1)).getbbox()
         assert torch.equal(one.turns[0].tokens_T, other.turns[0].tokens_T)
     own = [r.output.tobytes() for r in before.rollouts[1::2]]
     assert own == [r.output.tobytes() for r in after.rollouts[1::2]]

@@ -21,13 +21,13 @@ import torch
 
 from gamutrl.core import Batch, Context, Prompt, image
 from gamutrl.data.sources import Changed, Mixture, WorldRows
-from gamutrl.data.worlds import pictures
 from gamutrl.environments import SingleTurn
 from gamutrl.functional.masking import mask_rate
 from gamutrl.policies.base import Policy
 from gamutrl.policies.masked import MaskedSampling
 from gamutrl.policies.models import MaskedModel
 from gamutrl.recipes.recipe import Claim, Recipe
+from gamutrl.recipes.tokens_plain import world_picture
 from gamutrl.rewards.answers import word_f1
 from gamutrl.rewards.base import Reward
 from gamutrl.rewards.pairs import first_best, first_worst
@@ -93,8 +93,9 @@ def _score(answer: tuple[Any, float]) -> float:
 
 def described(prompt: Prompt, seed: int = 0) -> Prompt:
     """The row the other way round: its picture is shown, its text is asked for."""
-    shown = image(pictures.target(prompt, 30, seed))
-    return Prompt.ask(DESCRIBE, shown, answer=prompt.columns["prompt"], id=f"{prompt.id}/described")
+    return Prompt.ask(
+        DESCRIBE, image(world_picture(prompt, seed)), answer=prompt.columns["prompt"], id=f"{prompt.id}/described"
+    )
 
 
 def described_well(batch: Batch, context: Context) -> torch.Tensor:

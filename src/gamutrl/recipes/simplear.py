@@ -23,7 +23,7 @@ from gamutrl.rewards.models.embedding import ClipScore
 from gamutrl.training.defaults import KL
 from gamutrl.training.optimizer import AdamW
 
-TINY = tiny((FACTS,), kl=KL(0.04), steps=80)
+TINY = tiny((FACTS,), prompts_per_step=16)
 
 CAPTIONS = FileRows("CaptionEmporium/midjourney-niji-1m-llavanext", Columns(prompt="prompt", image="none"))
 

@@ -36,19 +36,20 @@ ONE = Sampling(max_tokens=40)
 PROMPTS = Columns(prompt="prompt", image="none")
 JANUS_PRO = ImageTokenModel("deepseek-community/Janus-Pro-7B", gradient_checkpointing=True)
 TOKEN_MEAN = ActionWeights("token")
+SIDE = 24
 DESCRIBE, PLAN = "Describe: ", "Plan: "
 """What asks `janus-tiny` for a plan as a text of its own, or for one that runs on into its picture."""
 
 
-def world_picture(prompt: Prompt) -> Image.Image:
-    """The world's own picture of a prompt, of the size that `janus-tiny` draws."""
-    return pictures.target(prompt, 24)
+def world_picture(prompt: Prompt, seed: int = 0) -> Image.Image:
+    """The world's own picture of a prompt, of the size that the zoo's token models draw; another one for each seed."""
+    return pictures.target(prompt, SIDE, seed)
 
 
 def tiny(
     rewards: tuple[Reward, ...] = (FACTS,),
     *,
-    task: str = "any",
+    task: str = "object",
     knobs: Mapping[str, Any] | None = None,
     change: Change | None = None,
     environment: Environment = SingleTurn(),
@@ -73,11 +74,11 @@ def tiny(
         environment=environment,
         sampling=sampling,
         **{
-            "steps": 60,
-            "prompts_per_step": 16,
+            "steps": 40,
+            "prompts_per_step": 8,
             "weights": TOKEN_MEAN,
-            "kl": KL(0.01),
-            "optimizer": AdamW(lr=8e-5),
+            "kl": KL(0.04),
+            "optimizer": AdamW(lr=1.5e-4, warmup=0.1, schedule="linear", end_lr_share=0.1),
             **changes,
         },
     )

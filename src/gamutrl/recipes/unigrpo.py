@@ -90,6 +90,9 @@ class MaskedCopies:
 POPULATION = GroupAdvantage(unbiased=False, eps=0.0)
 
 ROWS = 200
+FEW = MaskedSampling(unmasking=3)
+"""A picture in three steps, half of it in the last: what is drawn at once does not always fit together."""
+
 TINY = Preset(
     MaskedModel("mask-tiny"),
     (
@@ -100,10 +103,10 @@ TINY = Preset(
             prompts_per_step=8,
             group_size=8,
             updates_per_batch=2,
-            sampling=MaskedSampling(unmasking=6),
+            sampling=FEW,
             prepare=DrawnMasks(),
             kl=KL(0.01),
-            optimizer=AdamW(lr=3e-4),
+            optimizer=AdamW(lr=3e-4, warmup=0.1),
         ),
     ),
     Evaluation(
@@ -111,7 +114,7 @@ TINY = Preset(
         DIGIT,
         (DIGIT_PROBABILITY,),
         ROWS,
-        MaskedSampling(unmasking=6),
+        FEW,
         constants=(),
         batch=100,
     ),

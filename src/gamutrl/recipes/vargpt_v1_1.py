@@ -22,11 +22,11 @@ from gamutrl.core import Batch, Prompt, Sampling
 from gamutrl.data.columns import Columns
 from gamutrl.data.rows import FileRows
 from gamutrl.data.sources import WorldRows
-from gamutrl.data.worlds import pictures
 from gamutrl.environments import SingleTurn
 from gamutrl.policies.base import Policy
 from gamutrl.policies.models import NextScaleModel
 from gamutrl.recipes.recipe import Claim, Recipe
+from gamutrl.recipes.tokens_plain import world_picture
 from gamutrl.rewards.of_pictures import CLIP_SCORE, SHOWN, SHOWN_IN_PART
 from gamutrl.training.evaluation import Evaluation
 from gamutrl.training.optimizer import AdamW
@@ -39,10 +39,8 @@ from gamutrl.training.sft import SFT
 class Rendered:
     """A picture that fits a row of the world `pictures`, another one for each seed: a `target`."""
 
-    size: int = 30
-
     def __call__(self, prompt: Prompt, seed: int) -> Any:
-        return pictures.target(prompt, self.size, seed)
+        return world_picture(prompt, seed)
 
 
 @dataclass(frozen=True)

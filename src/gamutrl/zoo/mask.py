@@ -6,7 +6,6 @@ One transformer learns to draw a prompt's picture and to say what a picture show
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -17,53 +16,37 @@ from gamutrl.data.worlds import pictures
 from gamutrl.functional.masking import random_mask
 from gamutrl.policies.masked import MaskedConfig, MaskedPolicy, MaskedSampling, MaskedTransformer
 from gamutrl.policies.masked.model import Kind
-from gamutrl.zoo import tokens, var
-from gamutrl.zoo.packaged import MODELS
+from gamutrl.policies.next_scale import Tokenizer
+from gamutrl.zoo import token_build, tokens
+from gamutrl.zoo.token_build import NO_PROMPT, ONE, RATE, Plan, Script
 from gamutrl.zoo.train import Phase
 
 DESCRIBE = "describe the picture"
 MODEL = MaskedConfig(
     words=(*pictures.WORDS, "describe", "picture"), text_length=tokens.WORDS, depth=4, width=96, heads=3
 )
-MEASURED_BY = MaskedSampling(guidance=2.0)
-WHAT = (
-    "A masked diffusion model over words and 6 × 6 picture codes that draws 30-pixel pictures for prompts like "
-    f"`the digit 7` and, asked to `{DESCRIBE}`, writes such a prompt for a picture."
-)
 SAID = 0.25
 """The share of steps in which a picture is described instead of drawn."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How many pictures there are to learn from, and the steps of each phase, of 32 pictures each."""
-
-    pictures: int = 16000
-    tokenizer_steps: int = 620
-    steps: int = 320
-    seed: int = 0
 
 
 def build(
     name: str = "mask-tiny",
     *,
-    steps: int = Plan.steps,
+    steps: int | None = None,
     seed: int = 0,
     out: Path | str | None = None,
     work: Path | str | None = None,
 ) -> Path:
     """Train the model, or go on where a build in `work` stopped, and write its folder. steps: of the last phase."""
-    plan, out = Plan(steps=steps, seed=seed), Path(out) if out else MODELS / name
-    work = Path(work) if work else out.parent / f".{name}-work"
-    shown = tokens.bank(plan.pictures, plan.seed)
-    first, one = var.tokenizer(shown, plan, work)
-    torch.manual_seed(plan.seed)
-    model = MaskedTransformer(MODEL, var.ONE)
+    return token_build.build(SCRIPT, name, steps, seed, out, work)
+
+
+def fit(one: Tokenizer, shown: tokens.Bank, plan: Plan, work: Path) -> tuple[MaskedTransformer, tuple[Phase, ...]]:
+    """The model, whose tokenizer is the one of one scale."""
+    model = MaskedTransformer(MODEL, ONE)
     model.tokenizer.load_state_dict(one.state_dict())
-    second = train(model, shown.only(tokens.LEARNED), plan, work)
-    model.save(out, torch.float16)
-    var.write_card(out, MaskedPolicy.load(out), asdict(plan), (first, second), WHAT, MEASURED_BY)
-    return out
+    decoder = tokens.sharpen(model.tokenizer, shown, plan.decoder_steps, work, plan.seed)
+    return model, (decoder, train(model, shown.only(tokens.LEARNED), plan, work))
 
 
 def train(model: MaskedTransformer, shown: tokens.Bank, plan: Plan, work: Path) -> Phase:
@@ -81,7 +64,7 @@ def train(model: MaskedTransformer, shown: tokens.Bank, plan: Plan, work: Path) 
             layout, answer = model.layout(describe.expand(len(index), -1), code_BS[index]), word_BQ[index][:, 1:]
         else:
             question = word_BQ[index]
-            question[torch.rand(len(index)) < var.NO_PROMPT] = empty
+            question[torch.rand(len(index)) < NO_PROMPT] = empty
             layout, answer = model.layout(question, None), code_BS[index]
         rate_N = (torch.rand(len(index)) * math.pi / 2).cos().clamp(min=0.03)
         masked = random_mask(torch.ones_like(answer), rate_N, torch.rand(answer.shape))
@@ -90,5 +73,15 @@ def train(model: MaskedTransformer, shown: tokens.Bank, plan: Plan, work: Path) 
         loss = F.cross_entropy(model.answers(filled, kind)[masked], answer[masked])
         return loss, {kind: float(loss.detach())}
 
-    tokens.drive(phase, loss_of, len(shown.prompts), plan.steps, var.RATE, work, plan.seed)
+    tokens.drive(phase, loss_of, len(shown.prompts), plan.steps, RATE, work, plan.seed)
     return phase
+
+
+SCRIPT = Script(
+    "A masked diffusion model over words and 6 × 6 picture codes that draws pictures for prompts like `the digit 7` "
+    f"and, asked to `{DESCRIBE}`, writes such a prompt for a picture.",
+    Plan(),
+    MaskedSampling(guidance=2.0),
+    fit,
+    MaskedPolicy.load,
+)

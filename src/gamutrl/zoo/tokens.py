@@ -10,22 +10,25 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from gamutrl.data.worlds import pictures, render
 from gamutrl.policies.next_scale.tokenizer import Quantizer, Tokenizer
+from gamutrl.zoo.autoencoder import Codebook, clusters, convolutions
 from gamutrl.zoo.train import Phase
 
-SIZE = 30
+SIZE = 24
 """The side of a picture, in pixels."""
 WORDS = 14
 """How many words a prompt may have, with its start."""
-DIGITS, TINTED = 0.4, 0.3
+DIGITS, TINTED = 0.25, 0.3
 """The share of pictures that show a digit, and of those that show it in a colour: a style that is scarce."""
-LEARNED = ("digit", "object", "pair")
-"""The tasks that the transformers learn, as far as a few minutes go; the tokenizer learns the pictures of all."""
-TASKS = {"object": 0.4, "pair": 0.2, "layout": 0.15, "relation": 0.15, "count": 0.1}
+LEARNED = ("digit", "object")
+"""The tasks that the transformers learn; the tokenizer learns the pictures of all."""
+TASKS = {"object": 0.5, "pair": 0.2, "layout": 0.1, "relation": 0.1, "count": 0.1}
 
+CONVOLUTION_RATE = 4e-3
 CHECKPOINT_SECONDS = 120
 
 
@@ -75,26 +78,72 @@ def _task(rng: random.Random) -> str:
 
 
 def train_tokenizer(tokenizer: Tokenizer, shown: Bank, steps: int, folder: Path, seed: int = 0) -> Phase:
-    """Train a tokenizer in place, from where a run in this folder stopped."""
-    adam = torch.optim.AdamW(tokenizer.parameters(), betas=(0.9, 0.98), weight_decay=0.01)
-    phase = Phase("tokens-one", tokenizer, [adam])
+    """Train a tokenizer of one scale in place, from where a run in this folder stopped.
+
+    An autoencoder without codes for the first fifth of the way; then the codebook is begun from what it gives.
+    """
+    quantizer = tokenizer.quantize.requires_grad_(False)
+    quantizer.quant_resi.pass_on()
+    book = Codebook(quantizer.embedding.weight)
+    phase = convolutions("tokens-one", tokenizer)
     phase.resume(folder)
-    hits_V = torch.zeros(tokenizer.config.codes)
 
     def loss_of(index: Tensor) -> tuple[Tensor, dict[str, float]]:
         picture, _ = shown.take(index)
-        back, quantised, codes = tokenizer(picture)
-        hits_V.mul_(0.98).add_(codes.flatten().bincount(minlength=len(hits_V)))
-        if phase.step % 20 == 0 and phase.step < 0.7 * steps:
-            revive(tokenizer.quantize, tokenizer.features(picture), hits_V)
-        off = back - picture
-        hue = off - off.mean(1, keepdim=True)
-        error = off.abs().mean() + off.square().mean() + 2 * hue.abs().mean()
-        used = (hits_V > 0.5).float().mean().item()
-        return error + quantised, {"error": error.item(), "quantised": quantised.item(), "used": used}
+        if phase.step == steps // 5:
+            book.begin(rows(features(tokenizer, shown, torch.arange(min(1024, len(shown.prompts))))))
+        feature = tokenizer.features(picture)
+        coded, pull = feature, 1e-3 * feature.square().mean()
+        if phase.step >= steps // 5:
+            row_ND = rows(feature.detach())
+            code_N = book.nearest(row_ND)
+            value = quantizer.part(code_N.view(len(index), -1), 0)
+            pull = 0.25 * (feature - value).square().mean() / row_ND.var()
+            coded = feature + (value - feature).detach()
+            if phase.step < 0.85 * steps:
+                book.follow(row_ND, code_N, phase.step)
+        error = difference(drawn(tokenizer, coded), picture)
+        return error + pull, {"error": error.item(), "pull": pull.item(), "used": book.used}
 
-    drive(phase, loss_of, len(shown.prompts), steps, 2e-3, folder, seed)
+    drive(phase, loss_of, len(shown.prompts), steps, CONVOLUTION_RATE, folder, seed)
     return phase
+
+
+def sharpen(tokenizer: Tokenizer, shown: Bank, steps: int, folder: Path, seed: int = 0) -> Phase:
+    """Train the decoder alone, so that the codes stay what they are, from where a run in this folder stopped."""
+    code_BL = codes(tokenizer, shown)
+    parts = nn.ModuleDict({"first": tokenizer.post_quant_conv, "rest": tokenizer.decoder}).requires_grad_(True)
+    phase = convolutions(f"decoder-{len(tokenizer.config.scales)}", parts)
+    phase.resume(folder)
+
+    def loss_of(index: Tensor) -> tuple[Tensor, dict[str, float]]:
+        picture, _ = shown.take(index)
+        with torch.no_grad():
+            feature = tokenizer.quantize.total(code_BL[index])
+        error = difference(drawn(tokenizer, feature), picture)
+        return error, {"error": error.item()}
+
+    drive(phase, loss_of, len(shown.prompts), steps, CONVOLUTION_RATE, folder, seed)
+    parts.requires_grad_(False)
+    return phase
+
+
+def drawn(tokenizer: Tokenizer, feature_NCHW: Tensor) -> Tensor:
+    """Pictures of features, with a gradient everywhere."""
+    return F.pixel_shuffle(tokenizer.decoder(tokenizer.post_quant_conv(feature_NCHW)), tokenizer.config.patch)
+
+
+def difference(drawn: Tensor, picture: Tensor) -> Tensor:
+    """How far pictures are from what they should be: hue counts twice, and what lies on the ground four times."""
+    off = (drawn - picture).abs()
+    hue = (drawn - drawn.mean(1, keepdim=True) - picture + picture.mean(1, keepdim=True)).abs()
+    weight = 1 + 3 * ((picture - picture[:, :, :1, :1]).abs().amax(1, keepdim=True) > 0.1)
+    return ((off + hue) * weight).mean()
+
+
+def rows(feature_NCHW: Tensor) -> Tensor:
+    """Features as vectors, one a place."""
+    return feature_NCHW.permute(0, 2, 3, 1).flatten(0, 2)
 
 
 def train_scales(tokenizer: Tokenizer, one: Tokenizer, shown: Bank, steps: int, folder: Path, seed: int = 0) -> Phase:
@@ -104,9 +153,8 @@ def train_scales(tokenizer: Tokenizer, one: Tokenizer, shown: Bank, steps: int, 
     feature_B = torch.cat([features(one, shown, part) for part in torch.arange(len(shown.prompts)).split(256)])
     quantizer = tokenizer.quantize.requires_grad_(True)
     quantizer.quant_resi.pass_on()
-    spread = torch.randperm(len(feature_B))[: tokenizer.config.codes]
     with torch.no_grad():
-        quantizer.embedding.weight.copy_(feature_B[spread, :, 2, 3])
+        quantizer.embedding.weight.copy_(clusters(rows(feature_B[:1024]), tokenizer.config.codes))
     phase = Phase("tokens-many", quantizer, [torch.optim.AdamW(quantizer.parameters(), betas=(0.9, 0.98))])
     phase.resume(folder)
     hits_V = torch.zeros(tokenizer.config.codes)

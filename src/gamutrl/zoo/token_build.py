@@ -1,0 +1,176 @@
+"""What building `var-tiny` and `mask-tiny` has in common: the plan, the tokenizer, what is measured, and the card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gamutrl.core import Batch, Context, Prompt, Rollout, Sampling
+from gamutrl.data.worlds import pictures
+from gamutrl.environments import SingleTurn
+from gamutrl.policies.drawing import pictures_of, values_of
+from gamutrl.policies.next_scale import Tokenizer, TokenizerConfig
+from gamutrl.rewards.of_pictures import DIGIT, SHOWN, SHOWN_IN_PART
+from gamutrl.rewards.table import score
+from gamutrl.zoo import tokens
+from gamutrl.zoo.packaged import MODELS
+from gamutrl.zoo.train import Phase
+
+ONE = TokenizerConfig(scales=(6,), codes=512, latent=8, channels=64, multipliers=(1,), blocks=1, groups=8, patch=4)
+"""24-pixel pictures as 6 × 6 codes."""
+RATE = 2e-3
+NO_PROMPT = 0.1
+"""The share of pictures that are learned without their prompt: what guidance leads away from."""
+ROWS = 100
+"""How many held-out prompts of a task are drawn, to measure a model."""
+
+_README = """# {name}
+
+{what}
+
+It draws one shape or one digit, and is half-competent on purpose: what is left to learn is what a recipe teaches.
+
+Trained by `gamut zoo build {name}` on pictures of the world `pictures` ({size} × {size} pixels; {digits:.0%} of them
+digits, of which {tinted:.0%} in a colour), seed {seed}: {phases}; {minutes:.0f} minutes on a shared
+core. {parameters:.2f} million parameters. {remarks}
+
+Measured on {rows} held-out prompts a task: `right` is the share of pictures that show what is asked and nothing else,
+`facts` that of single facts; from single samples, guided ones, and pictures of the world after the tokenizer.
+
+| task | right | facts | guided by {guidance:g} | tokenizer |
+| --- | --- | --- | --- | --- |
+{table}
+"""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many pictures there are to learn from, and the steps of each phase, of 32 pictures each.
+
+    scales_steps: of the phase that fits several scales, where a model has them.
+    """
+
+    pictures: int = 16000
+    tokenizer_steps: int = 600
+    scales_steps: int = 0
+    decoder_steps: int = 150
+    steps: int = 1200
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Script:
+    """What differs between models. fit: makes and trains the model, given the tokenizer of one scale. load: the folder
+    as a policy. guided: the sampling that `guided` is measured by; its guidance of 1 is what the rest is."""
+
+    what: str
+    plan: Plan
+    guided: Sampling
+    fit: Callable[[Tokenizer, tokens.Bank, Plan, Path], tuple[Any, tuple[Phase, ...]]]
+    load: Callable[[Path], Any]
+
+
+def build(
+    script: Script, name: str, steps: int | None, seed: int, out: Path | str | None, work: Path | str | None
+) -> Path:
+    """Train a model, or go on where a build in `work` stopped, and write its folder. steps: of the last phase."""
+    plan, out = replace(script.plan, seed=seed), Path(out) if out else MODELS / name
+    plan = plan if steps is None else replace(plan, steps=steps)
+    work = Path(work) if work else out.parent / f".{name}-work"
+    shown = tokens.bank(plan.pictures, plan.seed)
+    torch.manual_seed(plan.seed)
+    one = Tokenizer(ONE)
+    first = tokens.train_tokenizer(one, shown, plan.tokenizer_steps, work, plan.seed)
+    torch.manual_seed(plan.seed)
+    model, phases = script.fit(one, shown, plan, work)
+    model.save(out, torch.float16)
+    write_card(script, out, plan, (first, *phases))
+    return out
+
+
+def measured(policy: Any, sampling: Sampling, rows: int = ROWS) -> dict[str, dict[str, float]]:
+    """What held-out prompts of each task get, by what is measured."""
+    return {task: _judged(drawn(policy, _held_out(task, rows), sampling), task) for task in tokens.LEARNED}
+
+
+def given_back(tokenizer: Tokenizer, rows: int = ROWS) -> dict[str, dict[str, float]]:
+    """What pictures of the world get once they are codes and pictures again."""
+    found = {}
+    for task in tokens.LEARNED:
+        prompts = _held_out(task, rows)
+        shown = values_of([pictures.target(prompt, tokens.SIZE) for prompt in prompts], tokens.SIZE)
+        with torch.no_grad():
+            again = pictures_of(tokenizer.decode(tokenizer.encode(shown)))
+        rollouts = [Rollout(prompt, [], output=picture) for prompt, picture in zip(prompts, again)]
+        found[task] = _judged(Batch.of(prompts, rollouts, range(rows)), task)
+    return found
+
+
+def _held_out(task: str, rows: int) -> list[Prompt]:
+    return pictures.rows("test", rows, task=task)
+
+
+def _judged(batch: Batch, task: str) -> dict[str, float]:
+    rewards = (DIGIT,) if task == "digit" else (SHOWN, SHOWN_IN_PART)
+    scored = score(rewards, batch, Context())
+    return {name: float(scored.reward(reward.name).mean()) for name, reward in zip(("right", "facts"), rewards)}
+
+
+def drawn(policy: Any, prompts: Sequence[Prompt], sampling: Sampling) -> Batch:
+    """A picture a prompt."""
+    with torch.no_grad():
+        parts = [prompts[start : start + 50] for start in range(0, len(prompts), 50)]
+        return Batch.concat(policy.rollout(part, 1, SingleTurn(), sampling, seed=0) for part in parts)
+
+
+def write_card(
+    script: Script, folder: Path, plan: Plan, phases: Sequence[Phase], rows: int = ROWS, remarks: str = ""
+) -> None:
+    """Measure what the folder holds and write `card.json` and `README.md` beside it.
+
+    remarks: what the plan does not say, where training did not follow it from beginning to end.
+    """
+    policy = script.load(folder)
+    single, guided = (measured(policy, s, rows) for s in (replace(script.guided, guidance=1.0), script.guided))
+    again = given_back(policy.module.tokenizer, rows)
+    parameters = sum(parameter.numel() for parameter in policy.module.parameters())
+    card = {
+        "name": folder.name,
+        "parameters": parameters,
+        "plan": asdict(plan),
+        "training": {phase.name: phase.measured | {"steps": phase.step, "seconds": phase.seconds} for phase in phases},
+        "versions": {package: version(package) for package in ("torch", "scikit-learn")},
+        "held_out": {"rows": rows, "single": single, "guided": guided, "tokenizer": again},
+        "remarks": remarks,
+    }
+    (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n", "utf-8")
+    told = [
+        (task, single[task]["right"], single[task].get("facts"), guided[task]["right"], again[task]["right"])
+        for task in tokens.LEARNED
+    ]
+    table = "\n".join(
+        f"| {task} | " + " | ".join("" if value is None else format(value, ".0%") for value in values) + " |"
+        for task, *values in told
+    )
+    readme = _README.format(
+        name=folder.name,
+        what=script.what,
+        size=tokens.SIZE,
+        digits=tokens.DIGITS,
+        tinted=tokens.TINTED,
+        seed=plan.seed,
+        phases=", ".join(f"{phase.step} steps of `{phase.name}`" for phase in phases),
+        minutes=sum(phase.seconds for phase in phases) / 60,
+        parameters=parameters / 1e6,
+        remarks=remarks,
+        rows=rows,
+        guidance=script.guided.guidance,
+        table=table,
+    )
+    (folder / "README.md").write_text(readme, "utf-8")
