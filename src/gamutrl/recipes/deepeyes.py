@@ -31,14 +31,15 @@ from gamutrl.recipes.recipe import Claim, Recipe
 from gamutrl.rewards.answers import accuracy, same_text
 from gamutrl.rewards.asking import JudgedAnswer
 from gamutrl.rewards.base import Reward, Score, per_rollout
+from gamutrl.rewards.combine import Routed
 from gamutrl.rewards.table import weighted_sum
 from gamutrl.rewards.tags import balanced_marks, tag_text, tag_texts
 from gamutrl.training.defaults import ActionWeights, ClippedSurrogate, GroupAdvantage
 from gamutrl.training.optimizer import AdamW
 from gamutrl.training.responders import Endpoint
 
-MATHS = ("thinklite_eureka", "xince")
-"""Data sources whose questions are mathematics."""
+SEEN, MATHS = ("vstar", "vl_agent", "chart", "geoguessr"), ("thinklite_eureka", "xince")
+"""Data sources that ask about what is to be seen, and those whose questions are mathematics."""
 BOXED = ("\\boxed{", "}")
 MOST_ANSWER = 1000
 """Characters from which an answer is none."""
@@ -97,20 +98,9 @@ def of_maths(batch: Batch) -> Tensor:
     return torch.tensor([rollout.prompt.columns.get("data_source") in MATHS for rollout in batch.rollouts])
 
 
-@dataclass(frozen=True)
-class BySource:
-    """One score for rows of mathematics, another for all others."""
-
-    maths: Score
-    other: Score
-
-    def __call__(self, batch: Batch, context: Context) -> Tensor:
-        maths_R = of_maths(batch)
-        value_R = torch.zeros(len(maths_R))
-        for part_R, score in ((maths_R, self.maths), (~maths_R, self.other)):
-            if part_R.any():
-                value_R[part_R] = score(batch.take_rollouts(part_R), context).float()
-        return value_R
+def by_kind(seen: Score, maths: Score) -> Routed:
+    """One score for rows about what is to be seen, another for rows of mathematics."""
+    return Routed("data_source", ((*((name, seen) for name in SEEN), *((name, maths) for name in MATHS))))
 
 
 def by_source(batch: Batch, context: Context) -> Tensor:
@@ -123,8 +113,8 @@ RULE = Reward("accuracy", per_rollout(accuracy, compare=same_text, which="last")
 FORMAT = Reward("format", per_rollout(layout), weight=0.2)
 TOOL = Reward("tool", tool_if_right, weight=1.2)
 JUDGED = (
-    Reward("accuracy", BySource(JudgedAnswer(tag=BOXED), JudgedAnswer()), weight=0.8),
-    Reward("format", BySource(per_rollout(maths_layout), per_rollout(layout)), weight=0.2),
+    Reward("accuracy", by_kind(JudgedAnswer(), JudgedAnswer(tag=BOXED)), weight=0.8),
+    Reward("format", by_kind(per_rollout(layout), per_rollout(maths_layout)), weight=0.2),
 )
 METHOD = {
     "advantage": GroupAdvantage(eps=1e-6, singleton="raw"),
@@ -146,6 +136,7 @@ TINY = tiny(
     change=WithSuffix(" Call image_zoom_in_tool if needed."),
     environment=looking.zoom(frame=(render.SIZE, render.SIZE), square=True),
     steps=60,
+    measured_at=1.0,
     sampling=Sampling(max_tokens=96),
     optimizer=AdamW(lr=3e-5),
     **METHOD,

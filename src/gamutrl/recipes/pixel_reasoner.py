@@ -22,7 +22,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from gamutrl.core import Batch, Context, Prompt, Rollout, Sampling
+from gamutrl.core import Batch, Context, Prompt, Sampling
 from gamutrl.data.columns import Columns
 from gamutrl.data.rows import FileRows, Split
 from gamutrl.data.sources import Changed, Mixture, WorldRows
@@ -41,7 +41,6 @@ from gamutrl.rewards.tags import tag_text
 from gamutrl.rewards.tools import call_penalty, curiosity_bonus
 from gamutrl.training.defaults import ActionWeights, ClippedSurrogate, GroupAdvantage
 from gamutrl.training.optimizer import AdamW
-from gamutrl.training.preset import Preset
 from gamutrl.training.replay import Replay
 
 ASK = (
@@ -50,14 +49,10 @@ ASK = (
 )
 SYSTEM = (
     "You are a helpful assistant.\n\n# Tools\nYou may call these functions.\n<tools>\n"
-    '{"type": "function", "function": {"name": "crop_image_normalized", "description": "Shows a part of a picture.", '
-    '"parameters": {"type": "object", "properties": {"bbox_2d": {"type": "array", "items": {"type": "number"}, '
-    '"description": "[x1, y1, x2, y2], each from 0 to 1"}, "target_image": {"type": "number", "description": "which of '
-    'the pictures so far, from 1"}}, "required": ["bbox_2d", "target_image"]}}}\n'
-    '{"type": "function", "function": {"name": "select_frames", "description": "Shows frames of a clip.", '
-    '"parameters": {"type": "object", "properties": {"target_frames": {"type": "array", "items": {"type": "integer"}, '
-    '"description": "at most 8 of the 16 frames, from 1"}}, "required": ["target_frames"]}}}\n</tools>\n'
-    'Write a call so: <tool_call>\n{"name": …, "arguments": {…}}\n</tool_call>'
+    '{"name": "crop_image_normalized", "description": "Shows a part of a picture.", "arguments": {"bbox_2d": '
+    '"[x1, y1, x2, y2], each from 0 to 1", "target_image": "which of the pictures so far, from 1"}}\n'
+    '{"name": "select_frames", "description": "Shows frames of a clip.", "arguments": {"target_frames": "at most 8 of '
+    'the 16 frames, from 1"}}\n</tools>\nWrite a call so: <tool_call>\n{"name": …, "arguments": {…}}\n</tool_call>'
 )
 
 
@@ -75,11 +70,6 @@ def right(text: str, answer: Any, *, compare: Compare = maths) -> float:
     return max(0.0, correctness(text, answer, compare=compare))
 
 
-def unrepaired(rollout: Rollout) -> bool:
-    """Whether the last call of a rollout failed."""
-    return bool(rollout.calls) and rollout.calls[-1].error is not None
-
-
 @dataclass(frozen=True)
 class Honest:
     """`correctness`, 0 in the place of 1 where the last call failed, `[R]`."""
@@ -88,7 +78,7 @@ class Honest:
 
     def __call__(self, batch: Batch, context: Context) -> Tensor:
         right_R = per_rollout(correctness, compare=self.compare)(batch, context)
-        failed_R = torch.tensor([unrepaired(rollout) for rollout in batch.rollouts])
+        failed_R = torch.tensor([any(call.error for call in rollout.calls[-1:]) for rollout in batch.rollouts])
         return torch.where(failed_R & (right_R > 0.5), 0.0, right_R)
 
 
@@ -97,13 +87,10 @@ def calls_of(batch: Batch) -> Tensor:
     return torch.tensor([len(rollout.calls) for rollout in batch.rollouts])
 
 
-def of_clip(prompt: Prompt) -> bool:
-    return any(part.kind == "video" for part in prompt.media)
-
-
 def curiosity(batch: Batch, context: Context) -> Tensor:
     """The bonus of rollouts that called a tool while few of their group did, `[R]`, as the code has it."""
-    divisor_R = torch.tensor([1.5 if of_clip(rollout.prompt) else 2.0 for rollout in batch.rollouts])
+    clips = [any(part.kind == "video" for part in rollout.prompt.media) for rollout in batch.rollouts]
+    divisor_R = torch.where(torch.tensor(clips), 1.5, 2.0)
     return curiosity_bonus(calls_of(batch), batch.group_R, divisor=divisor_R)
 
 
@@ -119,12 +106,12 @@ def economy(batch: Batch, context: Context) -> Tensor:
 
 
 def called(batch: Batch, context: Context) -> Tensor:
-    """Whether a rollout called a tool, `[R]`: what the paper follows over a run."""
+    """Whether a rollout called a tool, `[R]`."""
     return (calls_of(batch) > 0).float()
 
 
 def frames_of(prompt: Prompt) -> Any:
-    """The frames of a film; a page has none."""
+    """A film's frames; a page has none."""
     return films.frames_of(prompt) if prompt.columns.get("world") == "films" else ()
 
 
@@ -141,7 +128,6 @@ def rewarded(compare: Compare) -> tuple[Reward, ...]:
     return Reward("correctness", Honest(compare)), CURIOSITY, ECONOMY
 
 
-TOOLS = " Crop or select frames if needed."
 PAGES: dict[str, Any] = {"form": "think", "low": 2, "high": 3, "side": 504, "inks": (6.0,)}
 FILMS: dict[str, Any] = {"form": "think", "frames": 9, "others": 0}
 
@@ -149,33 +135,29 @@ FILMS: dict[str, Any] = {"form": "think", "frames": 9, "others": 0}
 def looked_at(split: Literal["train", "test"], size: int = 0) -> Changed:
     """Pages whose digits are small and films of which one frame matters, half of each."""
     parts = (WorldRows("pages", "digit", split, PAGES, size), WorldRows("films", "digit", split, FILMS, size))
-    return Changed(Mixture(parts), WithSuffix(TOOLS))
+    return Changed(Mixture(parts), WithSuffix(" Crop or select frames if needed."))
 
 
-def on_both(preset: Preset) -> Preset:
-    """The preset on pages and films."""
-    preset = with_stage(preset, data=looked_at("train"))
-    return replace(preset, evaluation=replace(preset.evaluation, data=looked_at("test", preset.evaluation.rows // 2)))
-
-
-TINY = on_both(
-    tiny(
-        "pages",
-        "digit",
-        rewarded(same_text),
-        Reward("accuracy", per_rollout(right, compare=same_text)),
-        knobs=PAGES,
-        others=(Reward("called", called),),
-        model=TextModel("agent-tiny"),
-        environment=looking.zoom_or_frames(
-            frame=(render.SIZE, render.SIZE), square=True, calls=3, select=PickFrames(frames_of)
-        ),
-        sampling=Sampling(max_tokens=96),
-        optimizer=AdamW(lr=3e-5),
-        weights=ActionWeights("token"),
-        **METHOD,
-    )
+ON_PAGES = tiny(
+    "pages",
+    "digit",
+    rewarded(same_text),
+    Reward("accuracy", per_rollout(right, compare=same_text)),
+    knobs=PAGES,
+    others=(Reward("called", called),),
+    model=TextModel("agent-tiny"),
+    environment=looking.zoom_or_frames(
+        frame=(render.SIZE, render.SIZE), square=True, calls=3, select=PickFrames(frames_of)
+    ),
+    steps=60,
+    measured_at=1.0,
+    sampling=Sampling(max_tokens=96),
+    optimizer=AdamW(lr=3e-5),
+    weights=ActionWeights("token"),
+    **METHOD,
 )
+HELD_OUT = replace(ON_PAGES.evaluation, data=looked_at("test", 150))
+TINY = with_stage(replace(ON_PAGES, evaluation=HELD_OUT), data=looked_at("train"))
 
 ROWS = Columns(prompt="question", image="image", answer="answer", system=SYSTEM)
 
@@ -227,7 +209,6 @@ RECIPE = Recipe(
     ),
     assumptions={
         "tiny.data": "small digits on pages, and films of which one frame shows a digit, half of each",
-        "tiny.model": "a model that was shown crops and frames, often clumsily, in the same notation",
         "tiny.rewards": "answers are single digits, compared letter by letter",
         "tiny.weights": "the mean over tokens: dividing by 200 is for the paper's lengths",
         "tiny.kl": "0.02: a small model forgets its layout sooner",
