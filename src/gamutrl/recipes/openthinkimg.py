@@ -28,6 +28,7 @@ from gamutrl.data.media import MediaOptions
 from gamutrl.data.rows import FileRows, Split
 from gamutrl.data.worlds import charts
 from gamutrl.environments import SingleTurn, calls, looking
+from gamutrl.environments.desk import Tool
 from gamutrl.environments.tools.charts import Ask, SegmentAround, ZoomPanel, chart_tools
 from gamutrl.environments.tools.draw import DrawLine
 from gamutrl.policies.models import TextModel
@@ -119,7 +120,7 @@ def in_one_turn(preset: Preset) -> Preset:
 
 ACCURACY = Reward("accuracy", OfTurns(right))
 OTHERS = (Reward("format", OfTurns(well_formed)), Reward("tools", acted))
-RELEASED = {"rewards": (Reward("accuracy", OfTurns(anywhere)),), "prepare": first_turn_only}
+RELEASED: dict[str, Any] = {"rewards": (Reward("accuracy", OfTurns(anywhere)),), "prepare": first_turn_only}
 
 TINY = tiny(
     "charts",
@@ -136,7 +137,7 @@ TINY = tiny(
     optimizer=AdamW(lr=3e-5),
 )
 
-SERVED = {
+SERVED: dict[str, Tool] = {
     "OCR": Ask(Endpoint(model="ocr"), "Read all print in this picture, each piece with its place."),
     "Point": Ask(Endpoint(model="allenai/Molmo-7B-D-0924"), "Point to: {param}", of="first"),
     "ZoomInSubfigure": ZoomPanel(panels_in),

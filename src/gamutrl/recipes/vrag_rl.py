@@ -103,7 +103,7 @@ FORMAT = Reward("format", per_rollout(layout), weight=0.1)
 RETRIEVAL = Reward("ndcg", retrieved, weight=0.2)
 RULE = Reward("judge", per_rollout(right), weight=0.7)
 JUDGED = Reward("judge", JudgedAnswer(JUDGE, tagged_verdict), weight=0.7)
-METHOD = {
+METHOD: dict[str, Any] = {
     "combine": gated,
     "advantage": GroupAdvantage(eps=1e-6, singleton="raw"),
     "weights": ActionWeights("token"),

@@ -75,7 +75,8 @@ def setting_of(preset: Preset, split: Split = "test") -> Setting:
         return evaluation.prompts()[first : first + count]
 
     def trained(first: int, count: int, seed: int) -> list[Prompt]:
-        data: Source = (stage or preset.stages[-1]).data
+        last: Any = stage or preset.stages[-1]
+        data: Source = last.data
         return [prompt for row in range(first, first + count) for prompt in data.batch(row, 1, seed)]
 
     return Setting(
@@ -117,8 +118,9 @@ def scored(setting: Setting, batch: Batch, context: Context) -> tuple[Batch, dic
         return score([r for r in setting.rewards if names is None or r.name in names], batch, context)
 
     context.score_batch = again
+    missing: dict[str, str] = {}
     try:
-        table, missing = score(setting.rewards, batch, context), {}
+        table = score(setting.rewards, batch, context)
     except RewardError:
         table, missing = _what_can_be(setting.rewards, batch, context)
     if not missing:
