@@ -23,6 +23,7 @@ from gamutrl.functional.divergences import mean_square
 from gamutrl.functional.objectives import clipped_surrogate
 from gamutrl.functional.ratios import log_ratio
 from gamutrl.policies.flow import FlowSampling
+from gamutrl.recipes.denoising_plain import EPOCH
 from gamutrl.recipes.flow_plain import PICK_A_PIC, PICKSCORE, SD3, paper, tiny
 from gamutrl.recipes.plain import with_stage
 from gamutrl.recipes.recipe import Claim, Recipe
@@ -96,14 +97,10 @@ PAPER = paper(
     measured_by=FlowSampling(steps=40, eta=0.0),
     **{
         **FORWARD,
+        **EPOCH,
         "prepare": Noised(
             OfSampler(steps=14, count=6, order="stratified", share=0.9, shift=3.0), references=("base", "lagging")
         ),
-        "steps": 1000,
-        "prompts_per_step": 48,
-        "group_size": 24,
-        "rows_per_forward": 24,
-        "optimizer": AdamW(lr=3e-4, weight_decay=1e-4),
     },
 )
 

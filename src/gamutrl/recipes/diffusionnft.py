@@ -21,6 +21,7 @@ from gamutrl.core import Batch, Context
 from gamutrl.functional.denoising import negative_aware, optimality
 from gamutrl.functional.divergences import mean_square
 from gamutrl.policies.flow import FlowSampling
+from gamutrl.recipes.denoising_plain import EPOCH
 from gamutrl.recipes.flow_plain import PICK_A_PIC, PICKSCORE, SD3, paper, tiny
 from gamutrl.recipes.plain import with_stage
 from gamutrl.recipes.recipe import Claim, Recipe
@@ -90,14 +91,7 @@ PAPER = paper(
     (PICKSCORE,),
     sampling=FlowSampling(steps=10, eta=0.0, solver="dpm"),
     measured_by=FlowSampling(steps=40, eta=0.0),
-    **{
-        **FORWARD,
-        "steps": 1000,
-        "prompts_per_step": 48,
-        "group_size": 24,
-        "rows_per_forward": 24,
-        "optimizer": AdamW(lr=3e-4, weight_decay=1e-4),
-    },
+    **{**FORWARD, **EPOCH},
 )
 
 RECIPE = Recipe(

@@ -12,12 +12,12 @@ differ: the code takes one drift for all samples of a step (variant `released`),
 
 from __future__ import annotations
 
-from gamutrl.policies.flow import FlowSampling
-from gamutrl.recipes.flow_plain import CLIP, PICK_A_PIC, PICKSCORE, SD3, paper, tiny
+from gamutrl.recipes import flow_grpo
+from gamutrl.recipes.flow_plain import CLIP, GROUP_SCALE, tiny
 from gamutrl.recipes.plain import with_stage
 from gamutrl.recipes.recipe import Claim, Recipe
 from gamutrl.rewards.blobs import PROXY
-from gamutrl.training.defaults import old_and_reference
+from gamutrl.training.defaults import keep_all, old_and_reference
 from gamutrl.training.flow import MEAN, NormalizedSurrogate, old_means_and_reference
 from gamutrl.training.optimizer import AdamW
 
@@ -30,17 +30,11 @@ TINY = tiny(
     optimizer=AdamW(lr=2e-4, warmup=0.1, schedule="cosine"),
 )
 
-PAPER = paper(
-    SD3,
-    PICK_A_PIC,
-    (PICKSCORE,),
-    sampling=FlowSampling(steps=10, eta=0.7, guidance=4.5, trained=tuple(range(9))),
-    measured_by=FlowSampling(steps=40, eta=0.0, guidance=4.5),
-    steps=1000,
-    prompts_per_step=48,
-    group_size=24,
-    minibatches=2,
-    rows_per_forward=24,
+PAPER = with_stage(
+    flow_grpo.PAPER,
+    advantage=GROUP_SCALE,
+    select=keep_all,
+    kl=None,
     prepare=old_means_and_reference,
     statistics=(MEAN,),
     objective=NormalizedSurrogate(4e-6),

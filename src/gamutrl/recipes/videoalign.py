@@ -24,7 +24,7 @@ from gamutrl.data.worlds import blobs
 from gamutrl.functional.selection import best_and_worst
 from gamutrl.policies.flow import FlowSampling
 from gamutrl.policies.scorer import ScorerModel
-from gamutrl.recipes.denoising_plain import PROMPTS, on_blobs, spoiled
+from gamutrl.recipes.denoising_plain import EPOCH, PROMPTS, on_blobs, spoiled
 from gamutrl.recipes.flow_plain import PICK_A_PIC, PICKSCORE, SD3, paper
 from gamutrl.recipes.plain import with_stage
 from gamutrl.recipes.recipe import Claim, Recipe
@@ -106,11 +106,8 @@ PICTURES = paper(
     measured_by=FlowSampling(steps=40, eta=0.0, guidance=4.5),
     **{
         **FLOW_DPO,
-        "steps": 1000,
-        "prompts_per_step": 48,
-        "group_size": 24,
+        **EPOCH,
         "rows_per_forward": 8,
-        "optimizer": AdamW(lr=3e-4, weight_decay=1e-4),
     },
 )
 
