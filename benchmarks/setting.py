@@ -3,14 +3,12 @@ picture each, 8 rollouts a prompt, 64 new tokens, a KL penalty against the start
 
 from __future__ import annotations
 
-import itertools
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
+from sides import Gamut
 
 from gamutrl.core import Prompt, Sampling, image
 from gamutrl.policies.text import TextPolicy
@@ -18,8 +16,6 @@ from gamutrl.rewards.base import Reward, per_rollout
 from gamutrl.training.defaults import KL
 from gamutrl.training.optimizer import AdamW
 from gamutrl.training.rl import RL
-from gamutrl.training.session import Session
-from gamutrl.training.update import update
 
 PROMPTS, GROUP, SIDE, TOKENS, BETA, LR = 2, 8, 448, 64, 0.04, 1e-5
 SHAPE: dict[str, Any] = {
@@ -52,13 +48,13 @@ def rows() -> list[tuple[Image.Image, str]]:
     ]
 
 
-class Ours:
-    """Our side: the stages' own functions, called in their order."""
+class Ours(Gamut):
+    """Our side."""
+
+    policy: TextPolicy
 
     def __init__(self, folder: Path, scratch: Path) -> None:
-        self.policy = TextPolicy.load(folder, dtype="float32", device="cpu")
-        self.prompts = [Prompt.ask(text, image(picture), id=str(i)) for i, (picture, text) in enumerate(rows())]
-        self.stage = RL(
+        stage = RL(
             data=None,  # type: ignore[arg-type]
             rewards=(Reward("vowels", per_rollout(vowels)),),
             group_size=GROUP,
@@ -66,23 +62,5 @@ class Ours:
             kl=KL(BETA),
             optimizer=AdamW(lr=LR),
         )
-        self.session = Session(scratch, {"policy": self.policy})
-        self.optimizer = self.stage.optimizer.build(self.policy.parameters())
-        self.policy.keep_reference("base")
-        self.count = 0
-
-    def step(self) -> dict[str, float]:
-        """One step; the seconds of its parts."""
-        context = self.session.context(self.count, 1000)
-        self.count += 1
-        marks = [time.perf_counter()]
-        with torch.no_grad():
-            batch = self.stage.rollout(self.stage, self.prompts, context)
-            marks.append(time.perf_counter())
-            batch = self.stage.with_advantage(self.stage.score(context, batch), context)
-            batch = self.stage.prepare(self.stage, batch, context)
-        marks.append(time.perf_counter())
-        update(self.stage, self.policy, self.optimizer, batch, context, self.session)
-        marks.append(time.perf_counter())
-        parts = [after - before for before, after in itertools.pairwise(marks)]
-        return dict(zip(("rollout", "reference", "update"), parts)) | {"tokens": float(batch.mask_NT.sum())}
+        prompts = [Prompt.ask(text, image(picture), id=str(i)) for i, (picture, text) in enumerate(rows())]
+        super().__init__(TextPolicy.load(folder, dtype="float32", device="cpu"), stage, prompts, scratch)

@@ -9,12 +9,8 @@ machine does falls on both. Before that, their log-probabilities of the same rol
 
 from __future__ import annotations
 
-import argparse
-import json
 import logging
 import os
-import statistics
-import sys
 import tempfile
 import time
 import warnings
@@ -28,9 +24,9 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 import torch
 from datasets import Dataset
 from setting import BETA, GROUP, LR, PROMPTS, SHAPE, TOKENS, Ours, rows, vowels
+from sides import Step, against, chosen, median, options, table, tell, timed
 from transformers import AutoModelForImageTextToText, TrainerCallback
 from transformers.trainer_callback import PrinterCallback
-from transformers.utils import logging as transformers_logging
 from trl import GRPOConfig, GRPOTrainer
 
 from gamutrl.core import Sampling
@@ -79,19 +75,17 @@ def trl_trainer(folder: Path, scratch: Path, steps: int, callback: TrainerCallba
 class Alternate(TrainerCallback):
     """Times TRL's steps, and takes one of another's after each."""
 
-    def __init__(self, other: Callable[[], dict[str, float]]) -> None:
+    def __init__(self, other: Callable[[], Step]) -> None:
         self.other = other
-        self.theirs: list[dict[str, float]] = []
-        self.ours: list[dict[str, float]] = []
+        self.theirs: list[Step] = []
+        self.ours: list[Step] = []
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         self.began, self.cpu = time.perf_counter(), time.process_time()
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
-        began, cpu = time.perf_counter(), time.process_time()
-        self.theirs.append({"step": began - self.began, "cpu": cpu - self.cpu})
-        parts = self.other()
-        self.ours.append({"step": time.perf_counter() - began, "cpu": time.process_time() - cpu, **parts})
+        self.theirs.append({"step": time.perf_counter() - self.began, "cpu": time.process_time() - self.cpu})
+        self.ours.append(timed(self.other))
 
 
 def largest_difference(ours: Ours, trainer: GRPOTrainer) -> float:
@@ -121,59 +115,31 @@ def largest_difference(ours: Ours, trainer: GRPOTrainer) -> float:
     return worst
 
 
-def _median(steps: list[dict[str, float]]) -> dict[str, float]:
-    return {key: statistics.median(step[key] for step in steps) for key in steps[0]}
-
-
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--steps", type=int, default=6, help="timed steps of each side (one more warms up)")
-    options.add_argument("--threads", type=int, default=2)
-    options.add_argument("--json", action="store_true", help="one JSON object instead of a table")
-    chosen = options.parse_args()
-    torch.set_num_threads(chosen.threads)
+    given = chosen(options(__doc__, steps=6))
     warnings.filterwarnings("ignore")
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
     logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory() as scratch:
         folder = random.build("qwen2_5_vl", Path(scratch) / "model", scale=1.0, **SHAPE)
         ours = Ours(folder, Path(scratch) / "ours")
         alternate = Alternate(ours.step)
-        trainer = trl_trainer(folder, Path(scratch) / "trl", chosen.steps + 1, alternate)
+        trainer = trl_trainer(folder, Path(scratch) / "trl", given.steps + 1, alternate)
         difference = largest_difference(ours, trainer)
         trainer.train()
     theirs, steps = alternate.theirs[1:], alternate.ours[1:]
-    median, trl = _median(steps), _median(theirs)
-    result = {
-        "ratio": trl["step"] / median["step"],
-        "trl_seconds": trl["step"],
-        "gamut_seconds": median["step"],
-        "cpu_ratio": trl["cpu"] / median["cpu"],
-        "trl_cpu_seconds": trl["cpu"],
-        "gamut_cpu_seconds": median["cpu"],
-        "gamut_parts": {key: median[key] for key in ("rollout", "reference", "update")},
-        "tokens_per_step": median["tokens"],
+    result = against(theirs, steps, "trl") | {
+        "tokens_per_step": median(steps)["tokens"],
         "parameters": sum(p.numel() for p in ours.policy.module.parameters()),
-        "largest_log_probability_difference": difference,
-        "threads": chosen.threads,
-        "steps": chosen.steps,
+        "threads": given.threads,
+        "steps": given.steps,
     }
-    if chosen.json:
-        print(json.dumps(result))
-    else:
-        print(
-            f"{result['parameters'] / 1e6:.1f} M parameters, {PROMPTS} prompts × {GROUP} rollouts, {TOKENS} new tokens"
-        )
-        print(f"log-probabilities differ by at most {difference:.1e}")
-        print(f"{'':12}{'median s':>10}{'fastest s':>11}{'CPU s':>8}")
-        for name, side, middle in (("TRL", theirs, trl), ("Gamut", steps, median)):
-            print(f"{name:12}{middle['step']:10.3f}{min(step['step'] for step in side):11.3f}{middle['cpu']:8.2f}")
-        for key, value in result["gamut_parts"].items():
-            print(f"  {key:10}{value:10.3f}")
-        print(f"ratio {result['ratio']:.1f} (of CPU time {result['cpu_ratio']:.1f})")
-    if difference > 1e-4:
-        sys.exit("The two sides do not compute the same log-probabilities: the times can't be compared.")
+
+    def lines() -> None:
+        size = result["parameters"] / 1e6
+        print(f"{size:.1f} M parameters, {PROMPTS} prompts × {GROUP} rollouts, {TOKENS} new tokens")
+        table(result)
+
+    tell(result, given.json, lines, {"log-probabilities": difference})
 
 
 if __name__ == "__main__":

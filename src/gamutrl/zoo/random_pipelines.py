@@ -26,7 +26,9 @@ def build(family: str, folder: Path | str, *, seed: int = 0, scale: float = 2.0,
     """A random pipeline of a family (a key of `FAMILIES`), saved; returns the folder.
 
     scale: the denoiser's weights' size relative to the library's initialisation, so that what it is told makes a
-    difference. transformer: overrides of the denoiser's configuration (`num_layers=4`).
+    difference. transformer: overrides of the denoiser's configuration (`num_layers=4`). Family "sd3" takes `text`, too:
+    overrides of its encoders' configurations (`text={"t5": {"num_layers": 6}}`; "clip", "clip_2") and how many "tokens"
+    the two CLIPs read.
     """
     if family not in FAMILIES:
         raise ValueError(f"There is no random pipeline of the family {family!r}; there are: {', '.join(FAMILIES)}.")
@@ -61,35 +63,36 @@ def _tokenizer(length: int = MAX_TEXT, **tokens: str) -> PreTrainedTokenizerFast
     return tokenizer
 
 
-def _clip(tokenizer: PreTrainedTokenizerFast, projected: bool, hidden: int = 32) -> Any:
-    config = transformers.CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=hidden,
-        intermediate_size=2 * hidden,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=MAX_TEXT,
-        projection_dim=hidden,
-        eos_token_id=tokenizer.eos_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
+def _clip(tokenizer: PreTrainedTokenizerFast, projected: bool, hidden: int = 32, **more: Any) -> Any:
+    settings: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": hidden,
+        "intermediate_size": 2 * hidden,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "max_position_embeddings": tokenizer.model_max_length,
+        "projection_dim": hidden,
+        "eos_token_id": tokenizer.eos_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    config = transformers.CLIPTextConfig(**(settings | more))
     return transformers.CLIPTextModelWithProjection(config) if projected else transformers.CLIPTextModel(config)
 
 
-def _t5(tokenizer: PreTrainedTokenizerFast, hidden: int = 32) -> Any:
-    config = transformers.T5Config(
-        vocab_size=len(tokenizer),
-        d_model=hidden,
-        d_kv=8,
-        d_ff=2 * hidden,
-        num_layers=2,
-        num_heads=4,
-        feed_forward_proj="gated-gelu",
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    return transformers.T5EncoderModel(config)
+def _t5(tokenizer: PreTrainedTokenizerFast, hidden: int = 32, **more: Any) -> Any:
+    settings: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "d_model": hidden,
+        "d_kv": 8,
+        "d_ff": 2 * hidden,
+        "num_layers": 2,
+        "num_heads": 4,
+        "feed_forward_proj": "gated-gelu",
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
+    return transformers.T5EncoderModel(transformers.T5Config(**(settings | more)))
 
 
 def _language_model(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
@@ -192,7 +195,8 @@ def _sdxl(transformer: dict[str, Any]) -> Any:
 def _sd3(transformer: dict[str, Any]) -> Any:
     from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline
 
-    tokenizer = _tokenizer()
+    text = transformer.pop("text", {})
+    tokenizer = _tokenizer(text.get("tokens", MAX_TEXT))
     settings: dict[str, Any] = {
         "sample_size": 16,
         "patch_size": 2,
@@ -207,17 +211,17 @@ def _sd3(transformer: dict[str, Any]) -> Any:
         "pos_embed_max_size": 32,
         "qk_norm": "rms_norm",
     }
-    text = settings | transformer
+    denoiser = settings | transformer
     return StableDiffusion3Pipeline(
-        transformer=SD3Transformer2DModel(**text),
+        transformer=SD3Transformer2DModel(**denoiser),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
-        vae=_vae(text["in_channels"], 0.1, False),
-        text_encoder=_clip(tokenizer, projected=True),
+        vae=_vae(denoiser["in_channels"], 0.1, False),
+        text_encoder=_clip(tokenizer, projected=True, **text.get("clip", {})),
         tokenizer=tokenizer,
-        text_encoder_2=_clip(tokenizer, projected=True),
+        text_encoder_2=_clip(tokenizer, projected=True, **text.get("clip_2", {})),
         tokenizer_2=tokenizer,
-        text_encoder_3=_t5(tokenizer, text["joint_attention_dim"]),
-        tokenizer_3=tokenizer,
+        text_encoder_3=_t5(tokenizer, denoiser["joint_attention_dim"], **text.get("t5", {})),
+        tokenizer_3=_tokenizer(512),
     )
 
 
