@@ -14,6 +14,7 @@ advantage is negative (dual clip), observations masked; no supervised stage. Cod
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -116,7 +117,7 @@ JUDGED = (
     Reward("accuracy", by_kind(JudgedAnswer(), JudgedAnswer(tag=BOXED)), weight=0.8),
     Reward("format", by_kind(per_rollout(layout), per_rollout(maths_layout)), weight=0.2),
 )
-METHOD = {
+METHOD: dict[str, Any] = {
     "advantage": GroupAdvantage(eps=1e-6, singleton="raw"),
     "objective": ClippedSurrogate(cap=3.0),
     "weights": ActionWeights("token"),

@@ -117,7 +117,7 @@ def frames_of(prompt: Prompt) -> Any:
 
 CURIOSITY = Reward("curiosity", curiosity, scope="group")
 ECONOMY = Reward("economy", economy)
-METHOD = {
+METHOD: dict[str, Any] = {
     "advantage": GroupAdvantage(scale="none"),
     "objective": ClippedSurrogate(low=0.2, high=0.35),
     "select": Replay(),

@@ -17,13 +17,17 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from gamutrl.data.worlds import charts, digits, films, games, library, pages, render, scenes, sheets
+from gamutrl.data.worlds import charts, films, games, library, pages, render, scenes, sheets
 from gamutrl.environments.tools.crop import squared
 from gamutrl.zoo import vision
 
 GRID = render.SIZE // render.CELL
 SIDE = 504
 """The side of the pages that crops are cut from."""
+
+_PAGE = (24, 24, 24)
+_OF_DIGITS, _OF_SIGNS = sheets.PLATE, _PAGE
+"""The shades of the canvases on which the tower knows digits and printed numbers."""
 
 
 class Sight(NamedTuple):
@@ -93,7 +97,7 @@ def _crop(
     def place(x: float, y: float) -> tuple[float, float]:
         return (x - cut[0] / scale) / size * render.SIZE, (y - cut[1] / scale) / size * render.SIZE
 
-    return seen(page.crop(tuple(cut))), place
+    return seen(page.crop(tuple(cut))), place  # type: ignore[arg-type]
 
 
 def _whole(known: Known, height: float) -> bool:
@@ -110,7 +114,7 @@ def _pages(rng: random.Random) -> list[Sight]:
         picture, place = _crop(rng, page, thing["box"])
         height = ink * abs(place(1, 0)[0] - place(0, 0)[0])
         near = [_digit(t["scan"], place(*_middle(t["box"]))) for t in things]
-        found.append(like(picture, [known for known in near if _whole(known, height) and height > 7], digits_shade))
+        found.append(like(picture, [known for known in near if _whole(known, height) and height > 7], _OF_DIGITS))
     return found
 
 
@@ -132,9 +136,9 @@ def _plates(rng: random.Random) -> list[Sight]:
         found.append((middle, height, scan))
     for (x, y), height, scan in found:
         ink = Image.fromarray((vision.varied(render.digit_stamp(scan), rng) * 255).astype(np.uint8))
-        stamp = np.asarray(ink.resize((height, height), Image.Resampling.BILINEAR), np.float32) / 255
+        stamp = np.asarray(ink.resize((height, height), Image.Resampling.BILINEAR), np.float32) / np.float32(255)
         render.paint(canvas, stamp, render.WHITE, round(x - height / 2), round(y - height / 2))
-    return [like(canvas, [_digit(scan, (x, y)) for (x, y), _, scan in found], digits_shade)]
+    return [like(canvas, [_digit(scan, (x, y)) for (x, y), _, scan in found], _OF_DIGITS)]
 
 
 def _fill(canvas: render.Canvas, middle: Sequence[float], side: float, colour: tuple[int, int, int]) -> None:
@@ -148,7 +152,7 @@ def _films(rng: random.Random) -> list[Sight]:
     frames, found = films.frames_of(row), []
     for moment in row.columns["facts"]["moments"]:
         shown = seen(frames[moment["frame"]])
-        found.append(like(shown, [_digit(moment["scan"], _middle(moment["box"]))], digits_shade))
+        found.append(like(shown, [_digit(moment["scan"], _middle(moment["box"]))], _OF_DIGITS))
     sheet = seen(row.media[0].value)
     return [*found, Sight(sheet, sheet, ())]
 
@@ -158,7 +162,7 @@ def _library(rng: random.Random) -> list[Sight]:
     drawn = page.draw()
     picture, place = _crop(rng, drawn, library.PLATES[page.plate], far=1.5)
     known = _digit(page.scan, place(*_middle(library.PLATES[page.plate])))
-    near = like(picture, [known] if _whole(known, 14) else [], digits_shade)
+    near = like(picture, [known] if _whole(known, 14) else [], _OF_DIGITS)
     return [near, Sight(seen(drawn), seen(drawn), ())]
 
 
@@ -170,7 +174,7 @@ def _charts(rng: random.Random) -> list[Sight]:
         picture, place = _crop(rng, page, charts.mark_box(facts, name), far=1.3)
         x, y = charts.top_of(facts, name)
         known = Known(place(x, y - 2.2), render.number_stamp(value), render.COLOURS[name])
-        found.append(like(picture, [known] if _whole(known, 15) else [], signs_shade))
+        found.append(like(picture, [known] if _whole(known, 15) else [], _OF_SIGNS))
     return found
 
 
@@ -183,7 +187,7 @@ def _games(rng: random.Random) -> list[Sight]:
         for c, tile in enumerate(line)
         if 0 < tile <= len(colours)
     ]
-    return [like(seen(row.media[0].value), shown, signs_shade)]
+    return [like(seen(row.media[0].value), shown, _OF_SIGNS)]
 
 
 def _canvases(rng: random.Random) -> list[Sight]:
@@ -195,9 +199,6 @@ def _middle(box: Sequence[float]) -> tuple[float, float]:
     return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
 
 
-_PAGE = (24, 24, 24)
-digits_shade = tuple(int(v) for v in digits.draw_canvas([])[0, 0])
-signs_shade = tuple(int(v) for v in scenes.draw_numbers([])[0, 0])
 KINDS: tuple[tuple[Callable[[random.Random], list[Sight]], float], ...] = (
     (_plates, 8.0),
     (_pages, 1.5),
