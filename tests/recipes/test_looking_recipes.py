@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import json
 
+import pytest
+from by_hand import short_run
+
+from gamutrl import zoo
+from gamutrl.core import Sampling
 from gamutrl.data.sources import Mixture
 from gamutrl.recipes.recipe import load
 from gamutrl.zoo.agent_lessons import LESSONS
@@ -23,3 +28,13 @@ def test_a_tiny_preset_asks_as_its_lessons_did(slug):
         assert rows.change.text == lesson.asked
         assert preset.stages[-1].environment == preset.evaluation.environment == lesson.environment
         assert preset.stages[-1].sampling.max_tokens <= lesson.max_tokens
+
+
+@pytest.mark.skipif("agent-tiny" not in zoo.available(), reason="`gamut zoo build agent-tiny` makes it")
+def test_a_step_on_the_packaged_model_looks_and_learns(tmp_path):
+    """Pictures that come back in mid-rollout are rolled out, scored and trained on."""
+    sampling = Sampling(max_tokens=96)
+    _, (line,) = short_run(load("cof").tiny, tmp_path, "agent-tiny", steps=1, group_size=6, sampling=sampling)
+    rolled_out = [json.loads(row) for row in (tmp_path / "rollouts.jsonl").read_text().splitlines()]
+    assert "image_zoom_in_tool" in json.dumps(rolled_out)
+    assert line["grad_norm"] > 0
