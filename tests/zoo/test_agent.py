@@ -38,7 +38,7 @@ class TestLessons:
             said = 0.0
             for spoken in contexts_of(Reading(policy.segments), row, played):
                 loss, _ = agent.language_loss(policy.model, packed([spoken], 0))
-                said -= loss.item() * int(spoken.said_L.sum())
+                said -= loss.item() * agent.TOKENS
         assert said == pytest.approx(float((logp_NT * batch.mask_NT).sum()), rel=2e-3)
 
     def test_what_is_demonstrated_ends_and_no_call_fails(self, lesson, policy):
