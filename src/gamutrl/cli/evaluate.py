@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gamutrl.cli.errors import UsageError
 from gamutrl.cli.presets import (
+    VARIANTS,
     add_data_options,
     check_data_options,
     find_preset,
@@ -42,7 +43,7 @@ def add_verbs(verbs: Any) -> None:
     )
     parser.add_argument("--system", metavar="SYSTEM", help="whose evaluation to use, for a model that is no run's")
     parser.add_argument("--preset", choices=("tiny", "paper"), default="tiny")
-    parser.add_argument("--variant", choices=("default", "released", "paper", "ablation"), default="default")
+    parser.add_argument("--variant", choices=VARIANTS, default="default")
     parser.add_argument("--metric", metavar="FILE.py:FUNCTION", help="what is measured, in place of the recipe's")
     parser.add_argument("--rows", type=int, metavar="N", help="how many held-out rows")
     parser.add_argument("--out", metavar="DIR", help="keep the outcome there, with the answers to the first rows")

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from gamutrl.training.preset import Preset
 
 
+VARIANTS = ("default", "released", "paper", "ablation", "pictures")
+
+
 def add_preset_options(parser: argparse.ArgumentParser) -> None:
     """The options that choose and change a preset."""
     what = parser.add_argument_group("what is trained")
@@ -28,10 +31,10 @@ def add_preset_options(parser: argparse.ArgumentParser) -> None:
     )
     what.add_argument(
         "--variant",
-        choices=("default", "released", "paper", "ablation"),
+        choices=VARIANTS,
         default="default",
-        help="the code's choices with plain defects mended (default), as released, the paper's text, or the system "
-        "less the part that its claim is about",
+        help="the code's choices with plain defects mended (default), as released, the paper's text, the system less "
+        "the part that its claim is about, or on a small model that draws for prompts",
     )
     what.add_argument(
         "--model", metavar="NAME", help="a packaged model, a folder or a hub id, in place of the preset's"

@@ -12,6 +12,7 @@ from gamutrl.cli.errors import UsageError
 from gamutrl.cli.presets import about_of, add_preset_options, find_recipe, free_folder, preset_of, settable
 
 if TYPE_CHECKING:
+    from gamutrl.recipes.recipe import Variant
     from gamutrl.training.preset import Preset
     from gamutrl.training.run import Run
     from gamutrl.training.session import Watcher
@@ -27,14 +28,22 @@ examples:
 Every field of the preset is an option too, named by its path; `gamut train SYSTEM --help` lists those of one system.
 """
 
+ACTS: tuple[tuple[str, Variant, str], ...] = (("visual-rft", "default", ""), ("diffusionnft", "pictures", "-pictures"))
+"""What the demo trains, one after the other: a system, a variant of its `tiny` preset, how the run's folder ends."""
+
 
 def add_verbs(verbs: Any) -> None:
     demo = verbs.add_parser(
         "demo",
-        help="train a small vision-language model on this machine, in minutes",
-        description="Trains the visual-rft recipe's tiny preset on data in the package and shows what it learned.",
+        help="train a small vision-language model, then one that draws, on this machine, in minutes",
+        description="Trains two models of the package on data in the package and shows what each learned: one that "
+        "answers questions about pictures (visual-rft), then one that draws pictures for prompts (diffusionnft).",
     )
-    demo.add_argument("--out", metavar="DIR", help="the run directory (default: the next free runs/demo-NNN)")
+    demo.add_argument(
+        "--out",
+        metavar="DIR",
+        help="the first act's run directory; the second's is DIR-pictures (default: the next free runs/demo-NNN)",
+    )
     demo.add_argument("--seed", type=int, default=0, metavar="N")
     demo.set_defaults(run=_demo)
 
@@ -119,9 +128,11 @@ def _train(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
 
 def _demo(args: argparse.Namespace) -> int:
-    recipe = find_recipe("visual-rft")
     folder = Path(args.out) if args.out else free_folder("demo")
-    _run(recipe.tiny, folder, about_of(recipe, "visual-rft", "tiny"), args.seed, [], [])
+    for system, variant, place in ACTS:
+        recipe = find_recipe(system)
+        about = about_of(recipe, system, "tiny", variant)
+        _run(recipe.preset("tiny", variant), folder.with_name(folder.name + place), about, args.seed, [], [])
     return 0
 
 

@@ -22,7 +22,7 @@ from gamutrl.functional.denoising import negative_aware, optimality
 from gamutrl.functional.divergences import mean_square
 from gamutrl.policies.flow import FlowSampling
 from gamutrl.recipes.denoising_plain import EPOCH
-from gamutrl.recipes.flow_plain import PICK_A_PIC, PICKSCORE, SD3, paper, tiny
+from gamutrl.recipes.flow_plain import PICK_A_PIC, PICKSCORE, SD3, drawn, paper, tiny
 from gamutrl.recipes.plain import with_stage
 from gamutrl.recipes.recipe import Claim, Recipe
 from gamutrl.training.defaults import ActionWeights, GroupAdvantage, Reference
@@ -85,6 +85,16 @@ TINY = tiny(
     },
 )
 
+PICTURES = drawn(
+    sampling=FlowSampling(steps=10, eta=0.0),
+    **{
+        **FORWARD,
+        "rollout": Ends(levels=4, by="old"),
+        "prepare": Noised(OfSampler(steps=10, count=4), references=("old", "base")),
+        "objective": NegativeAware(pull=0.1),
+    },
+)
+
 PAPER = paper(
     SD3,
     PICK_A_PIC,
@@ -109,12 +119,14 @@ RECIPE = Recipe(
     tiny=TINY,
     paper=PAPER,
     variants={
+        "tiny/pictures": PICTURES,
         "tiny/paper": with_stage(TINY, objective=NegativeAware(normed=False, pull=0.3)),
         "paper/paper": with_stage(PAPER, objective=NegativeAware(normed=False)),
     },
     claim=Claim("gold score", baseline="flow-grpo, at equal samples", budget="rollouts"),
     assumptions={
         "tiny.stages.rl.objective.pull": "0.3: all weights are trained, not an adapter; samples would leave the data",
+        "tiny/pictures.stages.rl": "four levels a sample, Euler's steps, a pull of 0.1: a step must take seconds",
         "paper.evaluation": "the trained weights; the released code measures a moving average of them",
     },
 )

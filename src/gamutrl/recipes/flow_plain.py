@@ -13,7 +13,7 @@ from gamutrl.policies.flow import FlowSampling
 from gamutrl.policies.models import FlowModel, Lora
 from gamutrl.rewards.base import Reward
 from gamutrl.rewards.blobs import ARTEFACT, CLEAN, DENSITY, GOLD, MODE, PROXY
-from gamutrl.rewards.of_pictures import PICK_SCORE
+from gamutrl.rewards.of_pictures import PICK_SCORE, SHOWN, SHOWN_IN_PART
 from gamutrl.training.defaults import ClippedSurrogate, GroupAdvantage
 from gamutrl.training.evaluation import Evaluation
 from gamutrl.training.optimizer import AdamW
@@ -94,6 +94,41 @@ def tiny(
         Evaluation(held_out, GOLD, seen, rows, measured_by, batch=280),
         save_every=50,
     )
+
+
+def drawn(
+    model: str = "flow-tiny",
+    *,
+    task: str = "pair",
+    sampling: FlowSampling = SDE,
+    measured_by: FlowSampling = ODE,
+    rows: int = 200,
+    **changes: Any,
+) -> Preset:
+    """A `tiny` preset on a pipeline of the zoo: it draws shapes for prompts, which a small vision program reads back.
+
+    task: of the world of pictures. sampling: of training; measured_by: of the held-out rows, without noise. changes:
+    fields of the RL stage.
+    """
+    data = WorldRows("pictures", task)
+    stage = RL(
+        data,
+        (SHOWN_IN_PART,),
+        sampling=sampling,
+        **{
+            "steps": 40,
+            "prompts_per_step": 8,
+            "group_size": 12,
+            "advantage": GROUP_SCALE,
+            "objective": CLIP,
+            "kl": None,
+            "optimizer": AdamW(lr=2e-4, warmup=0.1),
+            **changes,
+        },
+    )
+    held_out = WorldRows("pictures", task, "test", size=rows)
+    evaluation = Evaluation(held_out, SHOWN, (SHOWN_IN_PART,), rows, measured_by, batch=100)
+    return Preset(FlowModel(model), (stage,), evaluation, save_every=50)
 
 
 def paper(

@@ -11,7 +11,7 @@ from typing import Literal
 from gamutrl.training.preset import Preset
 
 Kind = Literal["understanding", "generation", "unified", "reward"]
-Variant = Literal["default", "released", "paper", "ablation"]
+Variant = Literal["default", "released", "paper", "ablation", "pictures"]
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Recipe:
     against released code), "paper" (from the text) or "reconstruction" (formulas had to be chosen). change: what the
     paper changes, in a sentence. formulas: the reward, advantage and loss, in plain notation. tiny, paper: presets.
     variants: presets that follow the released code's defects ("released") or the paper's text ("paper") where they
-    differ, and the system less the part that its claim is about ("ablation"). assumptions: choices that are ours, by
-    field, with the reason.
+    differ, the system less the part that its claim is about ("ablation"), and, where `tiny` trains on blobs, the system
+    on a small model that draws for prompts ("pictures"). assumptions: choices that are ours, by field, with the reason.
     """
 
     title: str
