@@ -81,7 +81,7 @@ TINY = replace(
             model=TextModel("agent-tiny"),
             sampling=Sampling(max_tokens=20),
             measured_at=1.0,
-            steps=60,
+            steps=40,
         )
     ),
     responders=(("reasoner", charts.answer_from),),
