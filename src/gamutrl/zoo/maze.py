@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -69,10 +70,10 @@ step of the agent.
 class Plan:
     """The length of both phases in steps, their batches and learning rates."""
 
-    code_steps: int = 200
+    code_steps: int = 320
     code_batch: int = 32
     code_rate: float = 2e-3
-    steps: int = 700
+    steps: int = 560
     batch: int = 64
     rate: float = 3e-3
     warmup: int = 20
@@ -181,13 +182,22 @@ def train(
     vq.requires_grad_(False)
     names = ("language_model", "generation_embeddings", "generation_aligner", "generation_head", "vision_model")
     frames = Phase.start("frames", nn.ModuleDict({name: getattr(model.model, name) for name in (*names, "aligner")}))
-    prefix = processor.tokenizer(f"{janus.BOS}<|User|>{janus.IMAGE * COUNT}<|Assistant|>{janus.BOI}")["input_ids"]
+    prefix_L = asked(processor)
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
-        return frame_loss(model, torch.tensor(prefix), *bank.pairs(step, plan))
+        return frame_loss(model, prefix_L, *bank.pairs(step, plan))
 
     _run(frames, plan, plan.steps, plan.rate, folder, loss)
     return codes, frames
+
+
+def asked(processor: JanusProcessor) -> Tensor:
+    """The tokens that stand before a frame that is painted: those of a picture, and the one that opens the next."""
+    words = processor.apply_chat_template(
+        [{"role": "user", "content": [{"type": "image"}]}], add_generation_prompt=True, tokenize=False
+    )
+    ids = processor(text=words, images=[Image.new("RGB", (SIDE, SIDE))])["input_ids"][0]
+    return torch.tensor([*ids, processor.tokenizer.convert_tokens_to_ids(janus.BOI)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,7 +253,9 @@ def code_loss(vq: Any, pixels_B: Tensor, code_BK: Tensor) -> tuple[Tensor, dict[
     latent_BKD = vq.quant_conv(vq.encoder(pixels_B)).flatten(2).transpose(1, 2)
     table_VD = vq.quantize.embedding.weight
     apart = F.cross_entropy(10 * F.normalize(latent_BKD, dim=-1).flatten(0, 1) @ table_VD.T, code_BK.flatten())
-    off = (vq.decode(code_BK) - pixels_B).abs().mean()
+    # Most cells are free: those that are not count more.
+    weight_BKK = (1 + 9 * (code_BK > 0)).view(-1, 1, CELLS, CELLS).repeat_interleave(CELL, 2).repeat_interleave(CELL, 3)
+    off = ((vq.decode(code_BK) - pixels_B).abs() * weight_BKK).mean()
     right = (latent_BKD.argmax(-1) == code_BK).float().mean()
     return apart + 2 * off, {"apart": apart.item(), "off": off.item(), "right": right.item()}
 
