@@ -134,7 +134,7 @@ def rewards(real: Real, caption: Score) -> tuple[Reward, ...]:
 
 TINY = tiny(
     rewards(world_picture, Shown(partial=True)),
-    sampling=Sampling(max_tokens=56, guidance=2.0, guidance_train=1.0),
+    sampling=Sampling(max_tokens=56),
     rollout=DrawAndAnswer(world_picture, before="Think. "),
     advantage=Together(),
     others=(FACTS,),

@@ -27,7 +27,7 @@ from gamutrl.policies.base import Policy
 from gamutrl.policies.models import NextScaleModel
 from gamutrl.recipes.recipe import Claim, Recipe
 from gamutrl.recipes.tokens_plain import world_picture
-from gamutrl.rewards.of_pictures import CLIP_SCORE, SHOWN, SHOWN_IN_PART
+from gamutrl.rewards.of_pictures import CLIP_SCORE, DIGIT, DIGIT_PROBABILITY
 from gamutrl.training.evaluation import Evaluation
 from gamutrl.training.optimizer import AdamW
 from gamutrl.training.preference import PairLoss, Preference, answered
@@ -77,18 +77,18 @@ def rounds(tuning: SFT, preference: Preference, count: int = 2) -> tuple[SFT | P
 
 
 ROWS = 200
-DATA = WorldRows("pictures", "object")
+DATA = WorldRows("pictures", "digit")
 
 TINY = Preset(
     NextScaleModel("var-tiny"),
     rounds(
-        SFT(DATA, Rendered(), steps=15, rows_per_step=32, optimizer=AdamW(lr=2e-4)),
-        Preference(DATA, AgainstOwn(), steps=25, rows_per_step=32, objective=PairLoss(), optimizer=AdamW(lr=5e-5)),
+        SFT(DATA, Rendered(), steps=30, rows_per_step=32, optimizer=AdamW(lr=3e-4)),
+        Preference(DATA, AgainstOwn(), steps=20, rows_per_step=32, objective=PairLoss(), optimizer=AdamW(lr=2e-5)),
     ),
     Evaluation(
-        WorldRows("pictures", "object", "test", size=ROWS),
-        SHOWN_IN_PART,
-        (SHOWN,),
+        WorldRows("pictures", "digit", "test", size=ROWS),
+        DIGIT,
+        (DIGIT_PROBABILITY,),
         ROWS,
         Sampling(),
         constants=(),
@@ -122,12 +122,16 @@ RECIPE = Recipe(
     ),
     tiny=TINY,
     paper=PAPER,
-    claim=Claim("facts shown by held-out pictures", baseline="supervised tuning for as many steps", budget="updates"),
+    claim=Claim(
+        "digits that a reader holds for the one asked",
+        baseline="supervised tuning for as many steps",
+        budget="updates",
+    ),
     assumptions={
         "model": "codes where the published model predicts bits; pictures of one size, where its rounds grow",
         "answers": "the model's own pictures are drawn during the round, by the model as the round began",
         "optimizer, steps": "not stated for DPO; rates of 1e-6 (paper) and what a small model needs (tiny)",
         "paper.data": "a public set of generated pictures; the paper's are not public",
-        "tiny.data": "single shapes; the renderer's pictures are preferred",
+        "tiny.data": "digits; scans, drawn by the renderer, are preferred",
     },
 )
