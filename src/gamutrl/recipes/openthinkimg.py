@@ -129,10 +129,10 @@ TINY = tiny(
     ACCURACY,
     knobs={"form": "actions", "kind": "bar", "marks": 3},
     others=OTHERS,
-    model=TextModel("agent-tiny"),
+    model=TextModel("agent-tiny", freeze=("vision", "connector")),
     measured_at=1.0,
     environment=looking.chart_actions(chart_tools(charts.words_on, charts.place_of, charts.panels_of), rounds=4),
-    steps=60,
+    steps=50,
     sampling=Sampling(max_tokens=96),
     optimizer=AdamW(lr=3e-5),
 )

@@ -116,13 +116,13 @@ TINY = tiny(
     RULE,
     knobs={"pages": 24, "collections": 50, "side": 432},
     others=(Reward("searches", Used("search")), Reward("crops", Used("crop"))),
-    model=TextModel("agent-tiny"),
+    model=TextModel("agent-tiny", freeze=("vision", "connector")),
     measured_at=1.0,
     change=WithSuffix(" Use <search></search>, <bbox></bbox>."),
     environment=looking.searching(
         Search(library.collection_of), frame=(render.SIZE, render.SIZE), square=True, view=View()
     ),
-    steps=60,
+    steps=40,
     sampling=Sampling(max_tokens=64),
     optimizer=AdamW(lr=3e-5),
     **METHOD,
