@@ -23,7 +23,7 @@ from gamutrl.rewards.models.embedding import ClipScore
 from gamutrl.training.defaults import KL
 from gamutrl.training.optimizer import AdamW
 
-TINY = tiny((FACTS,), prompts_per_step=16)
+TINY = tiny((FACTS,))
 
 CAPTIONS = FileRows("CaptionEmporium/midjourney-niji-1m-llavanext", Columns(prompt="prompt", image="none"))
 

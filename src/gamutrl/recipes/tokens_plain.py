@@ -75,10 +75,10 @@ def tiny(
         sampling=sampling,
         **{
             "steps": 40,
-            "prompts_per_step": 8,
+            "prompts_per_step": 16,
             "weights": TOKEN_MEAN,
-            "kl": KL(0.04),
-            "optimizer": AdamW(lr=1.5e-4, warmup=0.1, schedule="linear", end_lr_share=0.1),
+            "kl": KL(0.01),
+            "optimizer": AdamW(lr=2e-4, warmup=0.1),
             **changes,
         },
     )
