@@ -62,4 +62,4 @@ def test_the_packaged_model_paints_states_of_the_maze_it_is_shown():
     policy = ImageTokenPolicy.load(zoo.path("maze-tiny"), dtype="float32", device="cpu")
     found = maze.measure(policy, 60)
     assert found["state"] > 0.7
-    assert 0.2 < found["move"] < 0.9
+    assert 0.1 < found["move"] < 0.6
