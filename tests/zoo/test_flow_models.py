@@ -138,4 +138,4 @@ class TestThePackagedModel:
         asked = pictures.rows("test", 3, task="pair")
         batch = policy.rollout(asked, 2, SingleTurn(), FlowSampling(steps=4, eta=0.7, trained=(0, 1)), seed=0)
         with torch.no_grad():
-            assert torch.allclose(policy.log_probs(batch), batch["logp_sampled_NT"] * batch.mask_NT, atol=1e-5)
+            assert torch.allclose(policy.log_probs(batch), batch.logp_sampled_NT * batch.mask_NT, atol=1e-5)
