@@ -152,7 +152,7 @@ ON_PAGES = tiny(
     steps=60,
     measured_at=1.0,
     sampling=Sampling(max_tokens=96),
-    optimizer=AdamW(lr=3e-5),
+    optimizer=AdamW(lr=2e-5),
     weights=ActionWeights("token"),
     **METHOD,
 )

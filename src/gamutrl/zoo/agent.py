@@ -33,8 +33,8 @@ from gamutrl.zoo.packaged import MODELS
 from gamutrl.zoo.train import Phase, see, steps_of
 
 START = "vlm-tiny"
-MINUTES = 45.0
-"""What `Plan()` takes on one core."""
+MINUTES = 65.0
+"""What `Plan()` took beside other work on two cores."""
 TOKENS = 60
 """About how many tokens a context says."""
 KEPT = 0.5
@@ -201,7 +201,7 @@ styles of unequal worth (a look and the right answer, a look that goes astray fi
 learning has something to choose from. What it was taught is in `gamutrl/zoo/agent_lessons.py`.
 
 Seed {seed}: {seeing_steps} steps in which the tower learnt to see crops and boards, {language_steps} steps of language,
-{minutes:.0f} minutes of one core. {remarks}
+{minutes:.0f} minutes beside other work. {remarks}
 
 Measured on {rows} held-out rows a lesson: how right the model is, greedy and on single samples at temperature 1, and
 how many turns it takes.
