@@ -181,7 +181,7 @@ RECIPE = Recipe(
     claim=Claim("pictures that show all that is asked for, on held-out prompts", baseline="the starting checkpoint"),
     assumptions={
         "tiny.rewards": "the world's vision program is detector, questions and judge; there is no preference model",
-        "tiny.sampling": "no guidance: what is trained on guided samples did not raise guided ones (tried)",
+        "tiny.sampling": "no guidance: sampled and trained are the same distribution",
         "paper.judge": "one released LLaVA-OneVision answers both kinds of question; the authors tuned their own",
         "paper.detector": "Grounding DINO as transformers has it, with its names in place of token spans",
         "paper.data": "the authors' JSON lines; their spatial and counting fields are read as GenEval's columns",
