@@ -13,7 +13,6 @@ large boxes, which contain much, do not win by being large. Released defects, me
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -49,7 +48,7 @@ from gamutrl.training.defaults import KL
 from gamutrl.training.optimizer import AdamW
 
 _NUMBER = r"\s*+\d++(?:\.\d++)?\s*+"
-BOX = re.compile(rf"\[{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}\]").pattern
+BOX = rf"\[{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}\]"
 LOOK = ("think", "box")
 
 ASK = (
@@ -192,8 +191,7 @@ RECIPE = Recipe(
         "times, which saves time and makes fewer different boxes",
         "variant paper": "rollouts without a look are a scale of their own, and a scale with one rollout has no "
         "advantage within: the paper says neither; of several looks the last one counts",
-        "tiny.kl": "0.02: a small model forgets its layout sooner",
-        "tiny.environment": "three turns instead of five; crops are squared, since the small model sees all square",
+        "tiny": "β 0.02: a small model forgets its layout sooner; three turns, not five; crops squared, as it sees all",
         "paper.data": "the hub's rows in the code's layout: problem, solution, image, dataset, input_width and _height",
         "paper.steps": "8,000 rows, which the authors say suffice, at four a step",
         "paper.ask": "says what the published template says, in words of our own",

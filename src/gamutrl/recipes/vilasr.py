@@ -184,21 +184,16 @@ RECIPE = Recipe(
     ),
     tiny=TINY,
     paper=PAPER,
-    variants={
-        "tiny/ablation": with_rewards(TINY, format=UNGATED),
-        "paper/ablation": with_rewards(PAPER, format=UNGATED),
-    },
+    variants={f"{name}/ablation": with_rewards(p, format=UNGATED) for name, p in (("tiny", TINY), ("paper", PAPER))},
     claim=Claim(
         "accuracy on held-out rows", baseline="vilasr/ablation, which pays for the layout of wrong answers too"
     ),
     assumptions={
         "tiny.stages": "RL alone: the small model was shown drawings, right and corrected ones, as a cold start",
-        "tiny.kl": "0.02, where the script has none: a small model forgets its layout sooner",
-        "tiny.data": "how two shapes lie to each other, in place of mazes, rooms and clips",
+        "tiny": "KL 0.02, where the script has none; how two shapes lie to each other in place of mazes, rooms, clips",
         "paper.model": "the published cold start, the first stage's outcome",
         "paper.collect": "the rule of rejection sampling is not published: right, and some label drawn again; 8 tries",
-        "paper.environment": "ten turns; the code allows twenty on mazes",
-        "paper.steps": "one epoch of about 32,000 rows; the size of the set is not published",
+        "paper.steps": "one epoch of about 32,000 rows, which is a guess; ten turns (the code: twenty on mazes)",
         "paper.ask": "says what the published prompts say, in words of our own",
     },
 )
