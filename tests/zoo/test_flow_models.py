@@ -132,7 +132,8 @@ class TestThePackagedModel:
             theirs = policy.denoiser.pipeline(row.text, **told)[0]
             while not state.done:
                 state, _ = policy.step(state)
-        assert torch.allclose(state.latent_R, theirs, atol=1e-3)
+        # Noise predictions count 14 times in the first clean latent, and their rounding with them.
+        assert torch.allclose(state.latent_R, theirs, atol=1e-2)
 
     def test_replay_finds_what_sampling_recorded(self, name, policy):
         asked = pictures.rows("test", 3, task="pair")

@@ -45,8 +45,8 @@ def tokenizer() -> Any:
 
     words = ("<pad>", "</s>", "<unk>", *pictures.WORDS)
     split = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>"))
-    split.pre_tokenizer = pre_tokenizers.Whitespace()  # type: ignore[assignment]
-    split.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])  # type: ignore[assignment]
+    split.pre_tokenizer = pre_tokenizers.Whitespace()
+    split.post_processor = TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     return PreTrainedTokenizerFast(
         tokenizer_object=split, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=LENGTH
     )
