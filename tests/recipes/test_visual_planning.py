@@ -37,6 +37,14 @@ def test_a_shortest_way_is_exact():
         assert scores(row, mazes.shortest(row.columns["facts"])) == [1, 1, 1, 0]
 
 
+def test_after_a_frame_comes_a_frame():
+    for row in ROWS:
+        maze, way = row.columns["facts"], mazes.shortest(row.columns["facts"])
+        next_cell = mazes.after(maze, tuple(maze["start"]), way[0])
+        step = Painting(turns=0)(row, 0).step(render.picture(mazes.draw_maze(maze, next_cell)))
+        assert (step.done, step.makes) == (False, "image")
+
+
 def test_a_frame_that_shows_no_move_ends_a_walk():
     row = ROWS[0]
     maze = row.columns["facts"]

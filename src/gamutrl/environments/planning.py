@@ -51,7 +51,7 @@ class _Painted:
         home = list(cell) == self.maze["goal"]
         if home or self.turn >= self.turns:
             return Step(done=True, info={**info, "end": "answer", "stop": "goal" if home else "turns"})
-        return Step(context=(Message("user", (image(self._canvas(output)),)),), info=info)
+        return Step(context=(Message("user", (image(self._canvas(output)),)),), info=info, makes="image")
 
     def _canvas(self, output: Any) -> Any:
         """What the next frame is painted from: the picture that was painted, or the state that tokens say."""

@@ -84,7 +84,7 @@ def invalid(batch: Batch, context: Context) -> Tensor:
     return torch.tensor([float(min(said) < 0) for said in steps_of(batch)])
 
 
-FOUR, SIX = ({"kind": "ice", "size": size} for size in (4, 6))
+FOUR, SIX = ({"kind": "ice", "size": size, "far": 2} for size in (4, 6))
 PROGRESS = Reward("progress", progress)
 EXACT = Reward("exact", exact)
 OTHERS = (Reward("on_the_way", on_the_way), Reward("invalid", invalid))
@@ -92,7 +92,9 @@ OTHERS = (Reward("on_the_way", on_the_way), Reward("invalid", invalid))
 
 def frames(split: Literal["train", "test"], rows: int = 0, knobs: Mapping[str, Any] = FOUR) -> Changed:
     """Mazes as pictures, without a word."""
-    return Changed(WorldRows("mazes", "move", split, knobs, rows), DropPart("text"))
+    # Trained are all states that a walk passes, the last before the goal among them.
+    far = {"far": 1} if split == "train" else {}
+    return Changed(WorldRows("mazes", "move", split, {**knobs, **far}, rows), DropPart("text"))
 
 
 def walked(rows: int, knobs: Mapping[str, Any] = FOUR) -> Evaluation:
@@ -106,12 +108,12 @@ PLANNING = RL(
     frames("train"),
     (PROGRESS,),
     steps=80,
-    prompts_per_step=8,
+    prompts_per_step=12,
     group_size=10,
     environment=Painting(turns=1),
     sampling=Sampling(temperature=1.1),
     kl=KL(0.001),
-    optimizer=AdamW(lr=3e-4),
+    optimizer=AdamW(lr=3e-4, schedule="linear"),
 )
 
 TINY = Preset(ImageTokenModel("maze-tiny"), (STRAYING, PLANNING), walked(300))
