@@ -87,14 +87,14 @@ REINFORCED = tiny(
     knobs=SMALL,
     model=TextModel("agent-tiny"),
     sampling=Sampling(max_tokens=96),
-    steps=60,
+    steps=45,
     **VERL,
 )
 TINY = begun_with(
     SFT(
         WorldRows("games", "2048", "train", SMALL, seed=1),
         read_right,
-        steps=100,
+        steps=80,
         rows_per_step=32,
         optimizer=AdamW(lr=2e-4, schedule="cosine"),
     ),
