@@ -193,9 +193,8 @@ def train(
 
 def asked(processor: JanusProcessor) -> Tensor:
     """The tokens that stand before a frame that is painted: those of a picture, and the one that opens the next."""
-    words = processor.apply_chat_template(
-        [{"role": "user", "content": [{"type": "image"}]}], add_generation_prompt=True, tokenize=False
-    )
+    said: Any = [{"role": "user", "content": [{"type": "image"}]}]
+    words = processor.apply_chat_template(said, add_generation_prompt=True, tokenize=False)
     ids = processor(text=words, images=[Image.new("RGB", (SIDE, SIDE))])["input_ids"][0]
     return torch.tensor([*ids, processor.tokenizer.convert_tokens_to_ids(janus.BOI)])
 
