@@ -8,8 +8,8 @@ words, and because a model of optimal paths alone has nothing left to explore wi
 
 Source: github.com/yix8/VisualPlanning at feef6afd and cce9dd65 (the trainers, the interpreter of frames). Left out: its
 MiniBehavior, whose rewards are `data.worlds.grids.errand_reward`. As released, the goal counts as reached when its cell
-is among the two that changed most, whatever is painted there: a policy may learn to paint over it. The released schedule of the KL's weight is constant
-for the published values.
+is among the two that changed most, whatever is painted there: a policy may learn to paint over it. The released
+schedule of the KL's weight is constant for the published values.
 """
 
 from __future__ import annotations
