@@ -8,7 +8,8 @@ from blob_runs import short_run, untrained
 
 from gamutrl.core import Batch, Context, Prompt, Rollout
 from gamutrl.policies.flow import FlowSampling
-from gamutrl.recipes.semantic_relative_po import RECIPE, WORLD, DirectAlign, Levels, Relative, told
+from gamutrl.recipes.semantic_relative_po import RECIPE, WORLD, DirectAlign, Levels, Relative
+from gamutrl.rewards.told import told
 from gamutrl.training.config import from_json, to_json
 
 

@@ -2,7 +2,8 @@
 
 Each function gives a `Toolbox`, whose fields can be replaced. `frame` is the size in which a model writes coordinates
 (None: the pixels of the picture that it was shown; a small model's own view where it sees all pictures in one size).
-`instruction` is what is said again with every answer.
+`instruction` is what is said again with every answer. A constant tells a model of tools, for its system prompt: it says
+what the published ones say, in words of our own.
 """
 
 from __future__ import annotations
@@ -17,6 +18,21 @@ from gamutrl.environments.tools.draw import DrawItems
 from gamutrl.environments.tools.frames import PickFrames
 
 Frame = tuple[float, float] | tuple[str, str] | None
+
+ZOOM_IN = (
+    "You may call a tool that shows a part of the picture enlarged.\n<tools>\n"
+    '{"type": "function", "function": {"name": "image_zoom_in_tool", "parameters": {"type": "object", "properties": '
+    '{"bbox_2d": {"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4, "description": '
+    '"[x1, y1, x2, y2] in pixels of the picture"}, "label": {"type": "string"}}, "required": ["bbox_2d"]}}}\n</tools>\n'
+    'Write a call so: <tool_call>{"name": "image_zoom_in_tool", "arguments": {…}}</tool_call>'
+)
+CROP_OR_FRAMES = (
+    "You are a helpful assistant.\n\n# Tools\nYou may call these functions.\n<tools>\n"
+    '{"name": "crop_image_normalized", "description": "Shows a part of a picture.", "arguments": {"bbox_2d": '
+    '"[x1, y1, x2, y2], each from 0 to 1", "target_image": "which of the pictures so far, from 1"}}\n'
+    '{"name": "select_frames", "description": "Shows frames of a clip.", "arguments": {"target_frames": "at most 8 of '
+    'the 16 frames, from 1"}}\n</tools>\nWrite a call so: <tool_call>\n{"name": …, "arguments": {…}}\n</tool_call>'
+)
 
 
 def zoom(

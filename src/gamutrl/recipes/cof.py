@@ -47,13 +47,6 @@ ASK = (
     " Think first. Then either look closer, once or several times, or answer. Write strictly "
     "<think>…</think> <tool_call>…</tool_call> <tool_call>…</tool_call>, or <think>…</think> <answer>…</answer>."
 )
-SYSTEM = (
-    "You may call a tool that shows a part of the picture enlarged.\n<tools>\n"
-    '{"type": "function", "function": {"name": "image_zoom_in_tool", "parameters": {"type": "object", "properties": '
-    '{"bbox_2d": {"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4, "description": '
-    '"[x1, y1, x2, y2] in pixels of the picture"}, "label": {"type": "string"}}, "required": ["bbox_2d"]}}}\n</tools>\n'
-    'Write a call so: <tool_call>{"name": "image_zoom_in_tool", "arguments": {…}}</tool_call>'
-)
 
 
 def layout(text: str) -> float:
@@ -109,7 +102,7 @@ TINY = tiny(
     **METHOD,
 )
 
-ROWS = Columns(prompt="prompt", image="images", answer="reward_model.ground_truth", system=SYSTEM)
+ROWS = Columns(prompt="prompt", image="images", answer="reward_model.ground_truth", system=looking.ZOOM_IN)
 
 
 def rows(split: Split) -> Changed:

@@ -49,13 +49,7 @@ ASK = (
     "\nThink first, call image_zoom_in_tool if you must see something closer, then answer. Write "
     "<think>…</think> <tool_call>…</tool_call> (if the tool is needed) <answer>…</answer>."
 )
-SYSTEM = (
-    "You are a helpful assistant.\n\n# Tools\nYou may call a tool that shows a part of the picture enlarged.\n<tools>\n"
-    '{"type": "function", "function": {"name": "image_zoom_in_tool", "parameters": {"type": "object", "properties": '
-    '{"bbox_2d": {"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4, "description": '
-    '"[x1, y1, x2, y2] in pixels of the picture"}, "label": {"type": "string"}}, "required": ["bbox_2d"]}}}\n</tools>\n'
-    'Write a call so: <tool_call>{"name": "image_zoom_in_tool", "arguments": {…}}</tool_call>'
-)
+SYSTEM = f"You are a helpful assistant.\n\n# Tools\n{looking.ZOOM_IN}"
 
 
 def layout(text: str) -> float:

@@ -38,7 +38,7 @@ from gamutrl.rewards.answers import Compare, maths, same_text
 from gamutrl.rewards.base import Reward, per_rollout
 from gamutrl.rewards.grading import boxed
 from gamutrl.rewards.tags import tag_text
-from gamutrl.rewards.tools import call_penalty, curiosity_bonus
+from gamutrl.rewards.tools import called, calls_of, curiosity_bonus, economy
 from gamutrl.training.defaults import ActionWeights, ClippedSurrogate, GroupAdvantage
 from gamutrl.training.optimizer import AdamW
 from gamutrl.training.replay import Replay
@@ -46,13 +46,6 @@ from gamutrl.training.replay import Replay
 ASK = (
     "\nUnderstand the picture or clip and the question. Decide whether a closer look would help: crop_image_normalized "
     "for pictures, select_frames for clips. Reason step by step; put the final answer in \\boxed{}."
-)
-SYSTEM = (
-    "You are a helpful assistant.\n\n# Tools\nYou may call these functions.\n<tools>\n"
-    '{"name": "crop_image_normalized", "description": "Shows a part of a picture.", "arguments": {"bbox_2d": '
-    '"[x1, y1, x2, y2], each from 0 to 1", "target_image": "which of the pictures so far, from 1"}}\n'
-    '{"name": "select_frames", "description": "Shows frames of a clip.", "arguments": {"target_frames": "at most 8 of '
-    'the 16 frames, from 1"}}\n</tools>\nWrite a call so: <tool_call>\n{"name": …, "arguments": {…}}\n</tool_call>'
 )
 
 
@@ -82,11 +75,6 @@ class Honest:
         return torch.where(failed_R & (right_R > 0.5), 0.0, right_R)
 
 
-def calls_of(batch: Batch) -> Tensor:
-    """How many calls each rollout made, `[R]`."""
-    return torch.tensor([len(rollout.calls) for rollout in batch.rollouts])
-
-
 def curiosity(batch: Batch, context: Context) -> Tensor:
     """The bonus of rollouts that called a tool while few of their group did, `[R]`, as the code has it."""
     clips = [any(part.kind == "video" for part in rollout.prompt.media) for rollout in batch.rollouts]
@@ -98,16 +86,6 @@ def curiosity_of_paper(batch: Batch, context: Context) -> Tensor:
     """The bonus as the paper has it: half of what is missing to a share of 0.3, `[R]`."""
     used_R = (calls_of(batch) > 0).float()
     return used_R * 0.5 * (0.3 - group_mean(used_R, batch.group_R)).clamp(min=0)
-
-
-def economy(batch: Batch, context: Context) -> Tensor:
-    """Minus 0.05 for each call beyond the first, `[R]`."""
-    return call_penalty(calls_of(batch))
-
-
-def called(batch: Batch, context: Context) -> Tensor:
-    """Whether a rollout called a tool, `[R]`."""
-    return (calls_of(batch) > 0).float()
 
 
 def frames_of(prompt: Prompt) -> Any:
@@ -159,7 +137,7 @@ ON_PAGES = tiny(
 HELD_OUT = replace(ON_PAGES.evaluation, data=looked_at("test", 150))
 TINY = with_stage(replace(ON_PAGES, evaluation=HELD_OUT), data=looked_at("train"))
 
-ROWS = Columns(prompt="question", image="image", answer="answer", system=SYSTEM)
+ROWS = Columns(prompt="question", image="image", answer="answer", system=looking.CROP_OR_FRAMES)
 
 
 def rows(split: Split) -> Changed:

@@ -13,14 +13,12 @@ made.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from gamutrl.core import Batch, Context
-from gamutrl.data.transforms import WithPrefix
 from gamutrl.functional.denoising import aligned, aligned_levels
 from gamutrl.policies.flow import Corruption, FlowPolicy, FlowSampling, Outputs
 from gamutrl.policies.flow.state import State
@@ -30,8 +28,9 @@ from gamutrl.recipes.plain import with_stage
 from gamutrl.recipes.recipe import Claim, Recipe
 from gamutrl.recipes.refl import Enough
 from gamutrl.rewards.base import Reward, Score
-from gamutrl.rewards.blobs import BlobScore
+from gamutrl.rewards.blobs import STRIPED, Worded
 from gamutrl.rewards.models.embedding import hps_score
+from gamutrl.rewards.told import Told, told
 from gamutrl.training.direct import Direct, LateStep, through
 from gamutrl.training.optimizer import AdamW
 
@@ -114,43 +113,6 @@ class Relative:
         return (1 + torch.where(second_R, k[1], k[0])) * liked_R - disliked_R
 
 
-def told(batch: Batch, word: str) -> Batch:
-    """The same rollouts as answers to their prompts with a word in front."""
-    prompts = [WithPrefix(f"{word}. ")(prompt, 0) for prompt in batch.prompts]
-    rollouts = [replace(rollout, prompt=prompts[p]) for p, rollout in zip(batch.prompt_R.tolist(), batch.rollouts)]
-    return replace(batch, prompts=prompts, rollouts=rollouts)
-
-
-def striped(batch: Batch, context: Context) -> Tensor:
-    """How near each picture is to a striped one of the world, in [0, 1]: a reward's `score`."""
-    return BlobScore("texture")(batch, context) * BlobScore("clean")(batch, context)
-
-
-@dataclass(frozen=True)
-class Worded:
-    """The world's proxy, and stripes where the prompt asks for them, none where it asks for none: a biased reward model
-    that reads control words."""
-
-    asks: Sequence[str] = ("Striped",)
-
-    def __call__(self, batch: Batch, context: Context) -> Tensor:
-        wanted_R = torch.tensor([rollout.prompt.text.startswith(tuple(self.asks)) for rollout in batch.rollouts])
-        style_R = 2 * striped(batch, context) - BlobScore("clean")(batch, context)
-        return BlobScore("proxy")(batch, context) + torch.where(wanted_R, style_R, -style_R)
-
-
-@dataclass(frozen=True)
-class Told:
-    """A reward's `score` of the prompt with a word in front: what a reward model makes of it, its bias with it."""
-
-    score: Score
-    word: str
-
-    def __call__(self, batch: Batch, context: Context) -> Tensor:
-        return self.score(told(batch, self.word), context)
-
-
-STRIPED = Reward("striped", striped, differentiable=True)
 WORLD = Levels(noisiest=0.4, cleanest=0.1)
 EVEN = ((0.5, 0.5), (0.5, 0.5))
 TINY = on_blobs(

@@ -5,7 +5,23 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gamutrl.core import Batch, Context
 from gamutrl.functional.groups import group_mean
+
+
+def calls_of(batch: Batch) -> Tensor:
+    """How many calls each rollout made, `[R]`."""
+    return torch.tensor([len(rollout.calls) for rollout in batch.rollouts])
+
+
+def called(batch: Batch, context: Context) -> Tensor:
+    """Whether a rollout called a tool, `[R]`: a reward's `score`."""
+    return (calls_of(batch) > 0).float()
+
+
+def economy(batch: Batch, context: Context) -> Tensor:
+    """Minus 0.05 for each call beyond the first, `[R]`: a reward's `score`."""
+    return call_penalty(calls_of(batch))
 
 
 def curiosity_bonus(
