@@ -18,6 +18,7 @@ from gamutrl.cli.presets import (
     sources_of,
     with_rewards,
 )
+from gamutrl.cli.runs import add_allow_option, is_run, preset_of_run
 
 if TYPE_CHECKING:
     from gamutrl.training.preset import Preset
@@ -48,13 +49,7 @@ def add_verbs(verbs: Any) -> None:
     parser.add_argument("--rows", type=int, metavar="N", help="how many held-out rows")
     parser.add_argument("--out", metavar="DIR", help="keep the outcome there, with the answers to the first rows")
     parser.add_argument("--json", action="store_true", help="print the measures as JSON")
-    parser.add_argument(
-        "--allow",
-        action="append",
-        default=[],
-        metavar="PACKAGE",
-        help="a package beside gamutrl that the run's configuration may import from",
-    )
+    add_allow_option(parser)
     add_data_options(parser)
     parser.set_defaults(run=_evaluate, takes_overrides=True)
 
@@ -96,25 +91,13 @@ def _evaluate(args: argparse.Namespace) -> None:
     _print(outcome, measured, answer)
 
 
-def is_run(folder: Path) -> bool:
-    """Whether a folder is a run directory; a model's folder has a config.json, too."""
-    try:
-        return "preset" in json.loads((folder / "config.json").read_text("utf-8"))
-    except (OSError, ValueError, TypeError):
-        return False
-
-
 def _preset_of(args: argparse.Namespace) -> Preset:
     from gamutrl.training.config import override
-    from gamutrl.training.run import read_config
 
     check_data_options(args)
     folder = Path(args.target)
     if is_run(folder):
-        preset, _ = read_config(folder, args.allow)
-        if not (folder / "model").is_dir():
-            raise UsageError(f"{folder} has no trained model yet; finish it with `gamut resume {folder}`.")
-        preset = preset.with_model(str(folder / "model"))
+        preset, _ = preset_of_run(folder, args.allow)
         if args.system:
             preset = dataclasses.replace(
                 preset, evaluation=find_preset(find_recipe(args.system), args.preset, args.variant).evaluation

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gamutrl.cli.errors import UsageError
-from gamutrl.cli.evaluate import is_run
 from gamutrl.cli.play import add_row_options, preset_for, reward_values
 from gamutrl.cli.presets import about_of, find_recipe
+from gamutrl.cli.runs import add_allow_option, is_run, preset_of_run
 
 if TYPE_CHECKING:
     from gamutrl.training.preset import Preset
@@ -50,13 +50,7 @@ def add_verbs(verbs: Any) -> None:
     parser.add_argument(
         "--pictures", metavar="DIR", help="where pictures are written (default: a new temporary folder)"
     )
-    parser.add_argument(
-        "--allow",
-        action="append",
-        default=[],
-        metavar="PACKAGE",
-        help="a package beside gamutrl that the run's configuration may import from",
-    )
+    add_allow_option(parser)
     parser.set_defaults(run=_rollout, takes_overrides=True)
 
 
@@ -95,17 +89,12 @@ def _rollout(args: argparse.Namespace) -> None:
 def _target(args: argparse.Namespace) -> tuple[Preset, dict[str, Any]]:
     """The preset with the model that is asked for, and what it is of."""
     from gamutrl.training.config import override
-    from gamutrl.training.run import read_config
 
     folder = Path(args.system)
     if is_run(folder):
-        preset, config = read_config(folder, args.allow)
         if args.model:
             raise UsageError("A run has a model of its own: leave --model out, or name a system.")
-        if not args.before:
-            if not (folder / "model").is_dir():
-                raise UsageError(f"{folder} has no trained model yet; finish it with `gamut resume {folder}`.")
-            preset = preset.with_model(str(folder / "model"))
+        preset, config = preset_of_run(folder, args.allow, before=args.before)
         for path, text in args.overrides:
             preset = override(preset, path, text)
         return preset, config.get("about") or {}

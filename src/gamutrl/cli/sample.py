@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gamutrl.cli.errors import UsageError
-from gamutrl.cli.evaluate import is_run
 from gamutrl.cli.presets import find_preset, find_recipe
+from gamutrl.cli.runs import add_allow_option, is_run, preset_of_run
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -62,13 +62,7 @@ def add_verbs(verbs: Any) -> None:
     )
     parser.add_argument("--before", action="store_true", help="of a run: the model that it started from")
     parser.add_argument("--fps", type=float, default=8.0, metavar="N", help="of clips (default: 8)")
-    parser.add_argument(
-        "--allow",
-        action="append",
-        default=[],
-        metavar="PACKAGE",
-        help="a package beside gamutrl that the run's configuration may import from",
-    )
+    add_allow_option(parser)
     parser.set_defaults(run=_sample, takes_overrides=True)
 
 
@@ -103,17 +97,12 @@ def _session(args: argparse.Namespace) -> tuple[Session, list[Prompt]]:
     from gamutrl.environments import SingleTurn
     from gamutrl.policies.models import model_of
     from gamutrl.training.config import override
-    from gamutrl.training.run import read_config
 
     folder = Path(args.target)
     own: list[Prompt] = []
     preset: Preset | None = None
     if is_run(folder):
-        preset, _ = read_config(folder, args.allow)
-        if not args.before:
-            if not (folder / "model").is_dir():
-                raise UsageError(f"{folder} has no trained model yet; finish it with `gamut resume {folder}`.")
-            preset = preset.with_model(str(folder / "model"))
+        preset, _ = preset_of_run(folder, args.allow, before=args.before)
     elif args.before:
         raise UsageError(f"--before needs a run directory, which {folder} is not.")
     if args.system:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gamutrl.cli.errors import UsageError
 from gamutrl.cli.presets import about_of, add_preset_options, find_recipe, free_folder, preset_of, settable
+from gamutrl.cli.runs import add_allow_option
 
 if TYPE_CHECKING:
     from gamutrl.recipes.recipe import Variant
@@ -85,13 +86,7 @@ def add_verbs(verbs: Any) -> None:
         metavar="FILE.py:FUNCTION",
         help="where a reward of your own is, if the run has one",
     )
-    resume.add_argument(
-        "--allow",
-        action="append",
-        default=[],
-        metavar="PACKAGE",
-        help="a package beside gamutrl that the configuration may import from",
-    )
+    add_allow_option(resume)
     add_track_option(resume)
     resume.set_defaults(run=_resume)
 
