@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 
@@ -14,7 +15,7 @@ from gamutrl.environments import Environment, SingleTurn
 from gamutrl.policies.base import Policy
 from gamutrl.rewards.base import Reward
 from gamutrl.rewards.table import score, weighted_sum
-from gamutrl.training.session import Session, Timer
+from gamutrl.training.session import Session, StepRecord, Timer
 
 Keep = Callable[[Batch, Context], Sequence[Prompt]]
 """`(scored batch, context) -> rows`: what later stages will read."""
@@ -83,10 +84,53 @@ def source_of(data: Source, session: Session) -> Source:
 
 
 @dataclass(frozen=True)
-class Collect:
+class Round:
+    """A step of a stage that writes rows: the prompts that it is about, and where what is kept of them goes."""
+
+    record: StepRecord
+    context: Context
+    prompts: list[Prompt]
+    timer: Timer
+    file: Path
+
+    def keep(self, rows: Sequence[Prompt], reward: float) -> None:
+        """Writes the rows, and what became of the step: the mean reward of what was sampled, the seconds it took."""
+        append_rows(self.file, rows, part=self.record.step)
+        self.record.metrics |= {
+            "rows/kept": len(rows),
+            "rows/total": written_rows(self.file, parts=self.record.step + 1),
+            "reward/mean": reward,
+            **{f"seconds/{name}": seconds for name, seconds in self.timer.seconds.items()},
+        }
+
+
+class Collecting:
+    """A stage that goes through `rows` prompts of `data`, and writes what it keeps as the dataset `into`, a part a
+    step. Resumes by row."""
+
+    data: Source
+    into: str
+    name: str
+    rows: int
+    prompts_per_step: int
+
+    @property
+    def steps(self) -> int:
+        return -(-self.rows // self.prompts_per_step)
+
+    def rounds(self, session: Session) -> Iterator[Round]:
+        file = session.folder / "products" / f"{self.into}.parquet"
+        session.products[self.into] = file
+        for record in session.steps(self.name, self.steps, {}):
+            prompts = self.data.batch(record.step, self.prompts_per_step, session.stage_seed)
+            yield Round(record, session.context(record.step, self.steps), prompts, Timer(), file)
+
+
+@dataclass(frozen=True)
+class Collect(Collecting):
     """Rolls out `rows` prompts `group_size` times, scores them, and writes what `keep` keeps as the dataset `into`.
 
-    Resumes by row. What was dropped is counted in `metrics.jsonl`.
+    What was dropped is counted in `metrics.jsonl`.
     """
 
     data: Source
@@ -101,31 +145,14 @@ class Collect:
     sampling: Sampling = Sampling()
     environment: Environment = SingleTurn()
 
-    @property
-    def steps(self) -> int:
-        return -(-self.rows // self.prompts_per_step)
-
     def run(self, session: Session) -> None:
         policy: Policy = session.models[self.trains]
-        file = session.folder / "products" / f"{self.into}.parquet"
-        session.products[self.into] = file
-        kept_before = written_rows(file)
-        for record in session.steps(self.name, self.steps, {}):
-            context = session.context(record.step, self.steps)
-            timer = Timer()
-            prompts = self.data.batch(record.step, self.prompts_per_step, session.stage_seed)
-            with timer("rollout"), torch.no_grad():
-                seed = int(context.generator("rollout").initial_seed())
-                batch = policy.rollout(prompts, self.group_size, self.environment, self.sampling, seed=seed)
-            batch = score(self.rewards, batch, context)
-            batch = batch.with_(reward_R=weighted_sum(batch, context))
-            kept = list(self.keep(batch, context))
-            append_rows(file, kept, part=record.step)
-            kept_before += len(kept)
-            record.metrics |= {
-                "rows/kept": len(kept),
-                "rows/dropped": len(prompts) - len(kept),
-                "rows/total": kept_before,
-                "reward/mean": float(batch["reward_R"].mean()),
-                **{f"seconds/{name}": seconds for name, seconds in timer.seconds.items()},
-            }
+        for one in self.rounds(session):
+            seed = int(one.context.generator("rollout").initial_seed())
+            with one.timer("rollout"), torch.no_grad():
+                batch = policy.rollout(one.prompts, self.group_size, self.environment, self.sampling, seed=seed)
+            batch = score(self.rewards, batch, one.context)
+            batch = batch.with_(reward_R=weighted_sum(batch, one.context))
+            kept = self.keep(batch, one.context)
+            one.keep(kept, float(batch["reward_R"].mean()))
+            one.record.metrics["rows/dropped"] = len(one.prompts) - len(kept)

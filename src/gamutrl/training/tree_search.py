@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from gamutrl.core import Batch, Context, Message, Prompt, Rollout, Sampling, Source, text
-from gamutrl.data.writer import append_rows, written_rows
 from gamutrl.environments import Environment
 from gamutrl.environments.base import Episode, Step
 from gamutrl.environments.scripted import play
@@ -18,8 +17,8 @@ from gamutrl.environments.search import upper_confidence
 from gamutrl.policies.base import Policy
 from gamutrl.rewards.base import Reward
 from gamutrl.rewards.table import score
-from gamutrl.training.collect import with_turns
-from gamutrl.training.session import Session, Timer
+from gamutrl.training.collect import Collecting, with_turns
+from gamutrl.training.session import Session
 
 
 @dataclass(eq=False)
@@ -49,14 +48,14 @@ class Node:
 
 
 @dataclass(frozen=True)
-class TreeSearch:
+class TreeSearch(Collecting):
     """Searches a tree of turns for each of `rows` prompts, and writes what it found as the dataset `into`.
 
     reward: of a whole conversation; `least` is right. simulations: walks down each tree, by upper confidence
     (`exploration`), each to a leaf that then gets up to `children` next turns; each of these is rolled out to its end
     `rollouts` times. aim: what of a turn tells it from its siblings; one with a sibling's aim is dropped. depth: the
     most turns of a node. most: paths kept of each prompt, as the column `turns`: right ones, and as many that first
-    take a wrong one's looks, then (`doubt`, at the beginning of the next thought) turn back. Steps resume by prompt.
+    take a wrong one's looks, then (`doubt`, at the beginning of the next thought) turn back.
     """
 
     data: Source
@@ -78,29 +77,16 @@ class TreeSearch:
     doubt: str = "This seems off. Look somewhere else. "
     sampling: Sampling = Sampling()
 
-    @property
-    def steps(self) -> int:
-        return -(-self.rows // self.prompts_per_step)
-
     def run(self, session: Session) -> None:
         policy: Policy = session.models[self.trains]
-        file = session.folder / "products" / f"{self.into}.parquet"
-        session.products[self.into] = file
-        for record in session.steps(self.name, self.steps, {}):
-            context, timer = session.context(record.step, self.steps), Timer()
-            roots = [Node(p) for p in self.data.batch(record.step, self.prompts_per_step, session.stage_seed)]
-            with timer("rollout"), torch.no_grad():
+        for one in self.rounds(session):
+            roots = [Node(prompt) for prompt in one.prompts]
+            with one.timer("rollout"), torch.no_grad():
                 for walk in range(self.simulations):
-                    self.simulate(policy, [self.leaf(root) for root in roots], context, walk)
+                    self.simulate(policy, [self.leaf(root) for root in roots], one.context, walk)
             kept = [with_turns(r.prompt, path, n) for r in roots for n, path in enumerate(self.paths(r))]
-            append_rows(file, kept, part=record.step)
             rewards = [reward for root in roots for _, reward in root.all_ends()]
-            record.metrics |= {
-                "rows/kept": len(kept),
-                "rows/total": written_rows(file),
-                "reward/mean": sum(rewards) / max(1, len(rewards)),
-                "seconds/rollout": timer.seconds["rollout"],
-            }
+            one.keep(kept, sum(rewards) / max(1, len(rewards)))
 
     def leaf(self, node: Node) -> Node:
         """Where a walk down the tree ends."""
