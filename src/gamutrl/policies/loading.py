@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -108,3 +111,18 @@ def pick_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
     if device.type == "cuda" and not torch.cuda.is_bf16_supported():
         return torch.float32
     return torch.float32 if device.type in ("cpu", "mps") else torch.bfloat16
+
+
+@contextmanager
+def without_message(logger: str, part: str) -> Iterator[None]:
+    """What a library logs with these words in it is left out, as long as the block runs; all else is still said."""
+
+    def other(record: logging.LogRecord) -> bool:
+        return part not in record.getMessage()
+
+    source = logging.getLogger(logger)
+    source.addFilter(other)
+    try:
+        yield
+    finally:
+        source.removeFilter(other)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,7 +21,8 @@ diffusers = pytest.importorskip("diffusers")
 from gamutrl.policies.flow import FlowPolicy, FlowSampling  # noqa: E402
 from gamutrl.policies.flow.families.pipeline import patches, unpatched  # noqa: E402
 from gamutrl.policies.flow.families.schedules import schedule_of  # noqa: E402
-from gamutrl.policies.flow.pipelines import load_pipeline  # noqa: E402
+from gamutrl.policies.flow.pipelines import dtype_argument, load_pipeline  # noqa: E402
+from gamutrl.policies.loading import without_message  # noqa: E402
 from gamutrl.zoo import random_pipelines  # noqa: E402
 
 FAMILIES = tuple(random_pipelines.FAMILIES)
@@ -197,6 +201,29 @@ class TestLoading:
         prompt = Prompt.ask("like this", picture(Image.new("RGB", (8, 8))), id="rows/7")
         with pytest.raises(ValueError, match="rows/7"):
             load("sd3").rollout([prompt], 1, SingleTurn(), FlowSampling(steps=1), seed=0)
+
+    def test_the_dtype_goes_by_the_name_that_a_version_knows(self):
+        names = {version: dtype_argument(version) for version in ("0.36.0", "0.39.0", "0.40.0", "0.42.1", "1.0.0")}
+        assert [version for version, name in names.items() if name == "torch_dtype"] == ["0.36.0", "0.39.0"]
+
+    @pytest.mark.slow
+    def test_a_first_load_says_nothing_that_nobody_can_act_on(self, pipeline_folder):
+        load = (
+            f"from gamutrl.policies.flow.pipelines import load_pipeline; load_pipeline({str(pipeline_folder('sd3'))!r})"
+        )
+        made = subprocess.run(
+            [sys.executable, "-W", "error::FutureWarning", "-c", load], capture_output=True, text=True, check=False
+        )
+        assert made.returncode == 0, made.stderr
+        assert "torchvision" not in made.stderr
+
+    def test_one_message_is_left_out_while_loading_and_no_other(self, caplog):
+        source = logging.getLogger("a.library")
+        with without_message("a.library", "needs nothing"):
+            source.warning("This needs nothing.")
+            source.warning("This needs a look.")
+        source.warning("Again: needs nothing.")
+        assert caplog.messages == ["This needs a look.", "Again: needs nothing."]
 
 
 def test_patches_come_back():

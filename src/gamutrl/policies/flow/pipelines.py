@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from packaging.version import Version
 from torch import nn
 
 from gamutrl.policies.flow.families.pipeline import PipelineDenoiser
-from gamutrl.policies.loading import pick_device, pick_dtype
+from gamutrl.policies.loading import pick_device, pick_dtype, without_message
 from gamutrl.policies.models import Lora
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
@@ -39,7 +40,7 @@ def load_pipeline(
     Raises ImportError without diffusers, ValueError for what is no pipeline or of no known family.
     """
     try:
-        from diffusers import DiffusionPipeline
+        from diffusers import DiffusionPipeline, __version__
         from diffusers.utils import logging
     except ImportError as error:
         raise ImportError("Pictures by diffusion need diffusers: pip install 'gamutrl[generation]'.") from error
@@ -50,8 +51,11 @@ def load_pipeline(
     base = json.loads(adapter.read_text("utf-8"))["base_model_name_or_path"] if adapter.is_file() else name
     place = pick_device(device)
     logging.disable_progress_bar()  # One bar at a time: a run has its own.
+    kept: dict[str, Any] = {dtype_argument(__version__): pick_dtype(dtype, place)}
     try:
-        pipeline = DiffusionPipeline.from_pretrained(base, torch_dtype=pick_dtype(dtype, place))
+        # Without torchvision a processor of pictures is PIL's, which is as good for pipelines that are given none.
+        with without_message("transformers.utils.import_utils", "requires torchvision (not installed); falling back"):
+            pipeline = DiffusionPipeline.from_pretrained(base, **kept)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(
             f"{base!r} can't be loaded as a diffusers pipeline. Give a hub id or a folder with model_index.json and "
@@ -68,6 +72,11 @@ def load_pipeline(
         model.enable_gradient_checkpointing()
     module = _trained(model, base, adapter.parent if adapter.is_file() else None, lora)
     return kind(pipeline, module, height=height, width=width, frames=frames, max_text=max_text)
+
+
+def dtype_argument(version: str) -> str:
+    """What `from_pretrained` of this version of diffusers calls the dtype; the older name is deprecated since 0.40."""
+    return "dtype" if Version(version) >= Version("0.40.0") else "torch_dtype"
 
 
 def _trained(model: Any, base: str, adapter: Path | None, lora: Lora | None) -> nn.Module:
