@@ -103,9 +103,10 @@ def test_presets_are_written_and_read_back_equal(preset):
 
 def test_two_steps_on_a_random_model(tmp_path):
     from gamutrl.zoo import janus, maze
+    from gamutrl.zoo.writing import export
 
     torch.set_num_threads(1)
     tokenizer = janus.build_tokenizer(["the next frame"] * 40)
-    maze.export(maze.build_model(tokenizer), tokenizer, tmp_path / "model")
+    export(maze.build_model(tokenizer), maze.build_processor(tokenizer), tmp_path / "model")
     _, lines = short_run(RECIPE.tiny, tmp_path / "run", tmp_path / "model")
     assert "reward/progress" in lines[0]

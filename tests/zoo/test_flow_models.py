@@ -16,7 +16,7 @@ from gamutrl.data.worlds import pictures
 from gamutrl.environments import SingleTurn
 from gamutrl.policies.flow import FlowSampling
 from gamutrl.policies.models import FlowModel, model_of
-from gamutrl.zoo import flow, latents, tokens
+from gamutrl.zoo import flow, latents, phases, tokens
 from gamutrl.zoo.builders import SCRIPTS
 
 NAMES = tuple(flow.KINDS)
@@ -60,7 +60,7 @@ def test_latents_have_unit_spread(shown, tmp_path):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_training_that_was_stopped_ends_as_if_it_was_not(name, shown, tmp_path, monkeypatch):
-    monkeypatch.setattr(tokens, "CHECKPOINT_SECONDS", -1)
+    monkeypatch.setattr(phases, "CHECKPOINT_SECONDS", -1)
     kind, plan = flow.KINDS[name], flow.Plan(steps=4, batch=4)
 
     def trained(work, stop_at=0):

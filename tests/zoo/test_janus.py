@@ -60,8 +60,8 @@ def test_a_lesson_learns_words_and_the_codes_right_after_the_opening(tokenizer):
 def test_both_phases_train_and_a_stopped_one_goes_on(tokenizer, tmp_path):
     plan = Plan(code_steps=4, code_batch=2, decoder_steps=3, steps=2, batch=4, warmup=1)
     model = janus.build_model(tokenizer)
-    measured = train(model, tokenizer, plan, tmp_path)
-    assert {name: phase["steps"] for name, phase in measured.items()} == {"codes": 4, "decoder": 3, "both": 2}
+    done = train(model, tokenizer, plan, tmp_path)
+    assert {phase.name: phase.step for phase in done} == {"codes": 4, "decoder": 3, "both": 2}
     again = janus.build_model(tokenizer, seed=1)
     train(again, tokenizer, plan, tmp_path)
     for (name, one), other in zip(model.state_dict().items(), again.state_dict().values()):

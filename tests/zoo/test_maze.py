@@ -13,6 +13,7 @@ from gamutrl import zoo
 from gamutrl.data.worlds import mazes
 from gamutrl.policies.image_tokens import ImageTokenPolicy
 from gamutrl.zoo import janus, maze
+from gamutrl.zoo.writing import export
 
 PLAN = replace(maze.Plan(), code_steps=2, steps=2, batch=4, code_batch=4, bank=12)
 
@@ -34,8 +35,9 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("maze")
     tokenizer = janus.build_tokenizer(["the next frame"] * 40)
     model = maze.build_model(tokenizer)
-    maze.train(model, maze.build_processor(tokenizer), PLAN, folder / "work")
-    maze.export(model, tokenizer, folder / "model")
+    processor = maze.build_processor(tokenizer)
+    maze.train(model, processor, PLAN, folder / "work")
+    export(model, processor, folder / "model")
     return folder, tokenizer, model
 
 

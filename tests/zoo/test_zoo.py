@@ -14,6 +14,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from gamutrl import zoo
 from gamutrl.zoo import architecture, build, lessons, measure, train, vision
 from gamutrl.zoo.batches import LessonBatches, pack
+from gamutrl.zoo.phases import Phase
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,7 @@ def test_a_phase_that_stopped_goes_on_as_if_it_had_not(tokenizer, tmp_path):
         model = architecture.build_model(tokenizer, seed=0)
         torch.manual_seed(0)
         tower = train.tower(model, tokenizer)
-        return model, tower["heads"], train.Phase.start("vision", tower)
+        return model, tower["heads"], Phase.start("vision", tower)
 
     def steps(model, heads, running, until):
         while running.step < until:

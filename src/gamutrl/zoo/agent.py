@@ -8,16 +8,13 @@ environments answered is read and not imitated.
 from __future__ import annotations
 
 import copy
-import json
-import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import Idefics3ForConditionalGeneration
@@ -25,14 +22,15 @@ from transformers import Idefics3ForConditionalGeneration
 from gamutrl.core import Sampling
 from gamutrl.data.sources import take
 from gamutrl.policies.models import TextModel
+from gamutrl.policies.text import TextPolicy
+from gamutrl.zoo import writing
 from gamutrl.zoo.agent_batches import AgentBatches, Contexts
 from gamutrl.zoo.agent_lessons import LESSONS, Lesson
 from gamutrl.zoo.agent_seeing import Sights
-from gamutrl.zoo.build import export
-from gamutrl.zoo.packaged import MODELS
-from gamutrl.zoo.train import Phase, see, steps_of
+from gamutrl.zoo.phases import Measured, Phase, beside, scaled, walk
+from gamutrl.zoo.train import see
 
-START = "vlm-tiny"
+PHASES = ("seeing_steps", "language_steps")
 MINUTES = 65.0
 """What `Plan()` took beside other work on two cores."""
 TOKENS = 60
@@ -53,10 +51,7 @@ class Plan:
     warmup: int = 30
     decay: float = 0.5
     seed: int = 0
-
-    def rate(self, step: int, steps: int, peak: float) -> float:
-        left = (steps - step) / max(1.0, self.decay * steps)
-        return peak * min(1.0, (step + 1) / self.warmup, max(left, 0.02))
+    start: str = "vlm-tiny"
 
 
 def build(
@@ -76,58 +71,26 @@ def build(
     package's own). work: where checkpoints are kept; a build that was stopped goes on from there. rows: held-out rows
     that each of the lessons is measured on.
     """
-    out = MODELS / name if out is None else Path(out)
-    work = out.parent / f".{name}-work" if work is None else Path(work)
-    plan = plan_of(minutes, steps, seed)
-    policy = TextModel(START, dtype="float32", device="cpu").load()
-    measured = train(policy.model, plan, work)  # type: ignore[arg-type]
-    export(policy.model, policy.tokenizer, out)  # type: ignore[arg-type]
-    write_card(out, plan, measured, rows, lessons)
-    shutil.rmtree(work)
+    plan = scaled(Plan(seed=seed), PHASES, takes=MINUTES, minutes=minutes, steps=steps)
+    with writing.folders(name, out, work) as (out, work):
+        policy = TextModel(plan.start, dtype="float32", device="cpu").load()
+        phases = train(policy.model, plan, work)  # type: ignore[arg-type]
+        writing.export(policy.model, policy.processor, out)
+        write_card(out, plan, phases, rows, lessons)
     return out
 
 
-def plan_of(minutes: float | None, steps: int | None, seed: int) -> Plan:
-    """`Plan` with both phases made longer or shorter alike."""
-    if minutes is not None and steps is not None:
-        raise ValueError("Say either how many minutes or how many steps a build takes, not both.")
-    whole = Plan(seed=seed)
-    share = 1.0 if minutes is None else minutes / MINUTES
-    share = share if steps is None else steps / whole.language_steps
-    scaled = {name: max(1, round(getattr(whole, name) * share)) for name in ("seeing_steps", "language_steps")}
-    return replace(whole, **scaled)
-
-
-def train(model: Idefics3ForConditionalGeneration, plan: Plan, folder: Path) -> dict[str, Any]:
-    """Both phases, from where a run in this folder stopped; what was measured last, by phase.
-
-    The model is changed in place.
-    """
+def train(model: Idefics3ForConditionalGeneration, plan: Plan, folder: Path) -> tuple[Phase, Phase]:
+    """Both phases, from where a run in this folder stopped. The model is changed in place."""
     teacher = copy.deepcopy(model).eval()
-    seeing = Phase.start(
-        "seeing", nn.ModuleDict({"vision": model.model.vision_model, "connector": model.model.connector})
-    )
-    language = Phase.start("language", model.model.text_model)
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total} {task.fields[seen]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    ) as progress:
-        seeing.resume(folder)
-        for batch in steps_of(seeing, Sights(plan.seeing_steps, plan.seed), progress, folder):
-            loss, seen = seeing_loss(model, teacher, *batch)
-            seeing.update(loss, plan.rate(seeing.step, plan.seeing_steps, plan.seeing_rate))
-            seeing.measure(seen)
-        language.resume(folder)
-        for batch in steps_of(language, AgentBatches(plan.language_steps, plan.seed), progress, folder):
-            loss, seen = language_loss(model, batch)
-            language.update(loss, plan.rate(language.step, plan.language_steps, plan.language_rate))
-            language.measure(seen)
-    return {
-        phase.name: phase.measured | {"steps": phase.step, "seconds": phase.seconds} for phase in (seeing, language)
-    }
+    tower = nn.ModuleDict({"vision": model.model.vision_model, "connector": model.model.connector})
+    seeing, language = Phase.start("seeing", tower), Phase.start("language", model.model.text_model)
+    sights = beside(Sights(plan.seeing_steps, plan.seed))
+    turns = beside(AgentBatches(plan.language_steps, plan.seed, model=plan.start))
+    go = partial(walk, folder=folder, warmup=plan.warmup, decay=plan.decay, least=0.02)
+    go(seeing, plan.seeing_steps, sights, lambda batch: seeing_loss(model, teacher, *batch), rate=plan.seeing_rate)
+    go(language, plan.language_steps, turns, partial(language_loss, model), rate=plan.language_rate)
+    return seeing, language
 
 
 def seeing_loss(
@@ -136,7 +99,7 @@ def seeing_loss(
     shown_MCHW: Tensor,
     drawn_MCHW: Tensor,
     cells_MK: Tensor,
-) -> tuple[Tensor, dict[str, float]]:
+) -> Measured:
     """How far the tower's tokens are from what its teacher sees in the drawing (`cells_MK`) or in the same picture,
     in units of the tokens' variance."""
     with torch.no_grad():
@@ -150,7 +113,7 @@ def seeing_loss(
     return new + KEPT * kept, {"new": new.item(), "kept": kept.item()}
 
 
-def language_loss(model: Idefics3ForConditionalGeneration, batch: Contexts) -> tuple[Tensor, dict[str, float]]:
+def language_loss(model: Idefics3ForConditionalGeneration, batch: Contexts) -> Measured:
     """The negative log-likelihood of all turns' tokens; no gradient reaches the vision tower or the connector.
 
     A row's is divided by `TOKENS`, however long it is: batches are of like lengths, and a mean over tokens would make
@@ -171,10 +134,9 @@ def language_loss(model: Idefics3ForConditionalGeneration, batch: Contexts) -> t
     }
 
 
-def measure(folder: Path, rows: int, lessons: Sequence[Lesson] = LESSONS) -> list[dict[str, Any]]:
-    """How right the model in a folder is on held-out rows of each lesson, greedy and on single samples; and how often
-    it acts before it answers."""
-    policy = TextModel(str(folder), device="cpu").load()
+def measure(policy: TextPolicy, rows: int, lessons: Sequence[Lesson] = LESSONS) -> list[dict[str, Any]]:
+    """How right a model is on held-out rows of each lesson, greedy and on single samples; and how often it acts before
+    it answers."""
     measured = []
     for lesson in lessons:
         asked = take(lesson.rows("test", rows), rows)
@@ -215,35 +177,19 @@ how many turns it takes.
 def write_card(
     folder: Path,
     plan: Plan,
-    measured: Mapping[str, Any],
+    phases: Sequence[Phase],
     rows: int,
     lessons: Sequence[Lesson] = LESSONS,
     remarks: str = "",
 ) -> None:
-    """Measure what the folder holds and write `card.json` and `README.md` beside it.
-
-    remarks: what the plan does not say, where training did not follow it from beginning to end.
-    """
-    scores = measure(folder, rows, lessons)
+    """Measure what the folder holds and write its card."""
     policy = TextModel(str(folder), device="cpu").load()
-    parameters = sum(parameter.numel() for parameter in policy.model.parameters())
-    minutes = sum(phase["seconds"] for phase in measured.values()) / 60
-    card = {
-        "name": folder.name,
-        "parameters": parameters,
-        "start": START,
-        "plan": asdict(plan),
-        "training": measured,
-        "minutes": round(minutes, 1),
-        "remarks": remarks,
-        "versions": {package: version(package) for package in ("torch", "transformers", "tokenizers", "scikit-learn")},
-        "held_out": scores,
-    }
-    (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
+    scores = measure(policy, rows, lessons)
     table = "\n".join(
         f"| {one['lesson']} | {one['greedy']:.0%} | {one['sampled']:.0%} | {one['greedy turns']:.1f} "
         f"| {one['sampled turns']:.1f} |"
         for one in scores
     )
-    filled = {"rows": rows, "table": table, "minutes": minutes, "remarks": remarks, **asdict(plan)}
-    (folder / "README.md").write_text(_README.format(parameters=parameters / 1e6, **filled))
+    writing.write_card(
+        folder, "agent-tiny", _README, policy.model, plan, phases, scores, remarks=remarks, rows=rows, table=table
+    )

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gamutrl.zoo.muon import Muon
-from gamutrl.zoo.train import Phase
+from gamutrl.zoo.phases import Phase
 
 FOLLOWS, FORGETS = 0.03, 0.02
 """How far an entry moves to its members' mean in a step; how fast the count of its members forgets."""

@@ -139,9 +139,6 @@ class BlobDenoiser(Denoiser):
         return torch.stack(values).float().to(self.device)
 
 
-# -- how they are made ------------------------------------------------------------------------------------------------
-
-
 def build(name: str, *, steps: int = STEPS, seed: int = 0, out: Path | str | None = None) -> Path:
     """Train a denoiser from nothing and write its folder. Raises ValueError for a name that is not among `NAMES`."""
     if name not in NAMES:

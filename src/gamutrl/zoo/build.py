@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-from dataclasses import asdict, replace
-from importlib.metadata import version
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from transformers import Idefics3ForConditionalGeneration, Idefics3Processor, PreTrainedTokenizerFast
 
-from gamutrl.zoo import lessons
+from gamutrl.zoo import lessons, writing
 from gamutrl.zoo.architecture import build_model, build_processor, build_tokenizer
 from gamutrl.zoo.measure import PROBES, Probe, measure
-from gamutrl.zoo.packaged import MODELS
+from gamutrl.zoo.phases import Phase, scaled
 from gamutrl.zoo.train import PHASES, Plan, train
 
 MINUTES = 67.0
@@ -63,27 +58,19 @@ def build(
     """
     if name != "vlm-tiny":
         raise ValueError(f"No script builds {name!r}; there is one for: vlm-tiny.")
-    out = MODELS / name if out is None else Path(out)
-    work = out.parent / f".{name}-work" if work is None else Path(work)
     plan = plan_of(minutes, steps, seed)
-    tokenizer = train_tokenizer(seed)
-    model = build_model(tokenizer, seed)
-    measured = train(model, tokenizer, plan, work)
-    export(model, tokenizer, out)
-    write_card(out, plan, measured, rows, probes)
-    shutil.rmtree(work)
+    with writing.folders(name, out, work) as (out, work):
+        tokenizer = train_tokenizer(seed)
+        model = build_model(tokenizer, seed)
+        phases = train(model, tokenizer, plan, work)
+        writing.export(model, build_processor(tokenizer), out)
+        write_card(out, plan, phases, rows, probes)
     return out
 
 
 def plan_of(minutes: float | None, steps: int | None, seed: int) -> Plan:
     """`Plan` with every phase made longer or shorter alike."""
-    if minutes is not None and steps is not None:
-        raise ValueError("Say either how many minutes or how many steps a build takes, not both.")
-    whole = Plan(seed=seed)
-    share = 1.0 if minutes is None else minutes / MINUTES
-    share = share if steps is None else steps / whole.language_steps
-    phases = {name: max(1, round(getattr(whole, name) * share)) for name in PHASES}
-    return replace(whole, **phases)
+    return scaled(Plan(seed=seed), PHASES, takes=MINUTES, minutes=minutes, steps=steps)
 
 
 def train_tokenizer(seed: int) -> PreTrainedTokenizerFast:
@@ -93,46 +80,18 @@ def train_tokenizer(seed: int) -> PreTrainedTokenizerFast:
     return build_tokenizer(text for example in found for dialogue in example.dialogues for text in dialogue)
 
 
-def export(model: Idefics3ForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Write what `from_pretrained` reads: weights in float16 (computed with in float32), configuration, processor."""
-    folder.mkdir(parents=True, exist_ok=True)
-    model.config.architectures = [type(model).__name__]
-    model.config.dtype = torch.float32
-    model.config.save_pretrained(folder)
-    model.generation_config.save_pretrained(folder)
-    build_processor(tokenizer).save_pretrained(folder)
-    tied = {"lm_head.weight"} if model.config.tie_word_embeddings else set()
-    tensors = {name: value.half().contiguous() for name, value in model.state_dict().items() if name not in tied}
-    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
-
-
 def write_card(
-    folder: Path, plan: Plan, measured: dict[str, Any], rows: int, probes: list[Probe] = PROBES, remarks: str = ""
+    folder: Path, plan: Plan, phases: Sequence[Phase], rows: int, probes: list[Probe] = PROBES, remarks: str = ""
 ) -> None:
-    """Measure what the folder holds and write `card.json` and `README.md` beside it.
-
-    remarks: what the plan does not say, where training did not follow it from beginning to end.
-    """
+    """Measure what the folder holds and write its card."""
     model = Idefics3ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
     scores = measure(model, Idefics3Processor.from_pretrained(folder), rows, probes)
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    seconds = sum(phase["seconds"] for phase in measured.values())
-    card = {
-        "name": folder.name,
-        "parameters": parameters,
-        "plan": asdict(plan),
-        "training": measured,
-        "minutes": round(seconds / 60, 1),
-        "remarks": remarks,
-        "versions": {package: version(package) for package in ("torch", "transformers", "tokenizers", "scikit-learn")},
-        "held_out": scores,
-    }
-    (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
     table = "\n".join(
         f"| {scored['kind']} | {scored['task']} | "
         + " | ".join(f"{scored[how]:.0%}" for how in ("parts", "greedy", "sampled", "constant"))
         + " |"
         for scored in scores
     )
-    filled = {"rows": rows, "table": table, "minutes": seconds / 60, "remarks": remarks, **asdict(plan)}
-    (folder / "README.md").write_text(_README.format(parameters=parameters / 1e6, **filled))
+    writing.write_card(
+        folder, "vlm-tiny", _README, model, plan, phases, scores, remarks=remarks, rows=rows, table=table
+    )

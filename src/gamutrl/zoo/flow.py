@@ -7,11 +7,8 @@ classes of Stable Diffusion 3 (a rectified flow), `unet-tiny` those of Stable Di
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +26,8 @@ from gamutrl.policies.flow.families.unet import StableDiffusion
 from gamutrl.policies.flow.pipelines import load_pipeline
 from gamutrl.rewards.of_pictures import DIGIT, SHOWN
 from gamutrl.rewards.table import score
-from gamutrl.zoo import latents, tokens
-from gamutrl.zoo.packaged import MODELS
-from gamutrl.zoo.train import Phase
+from gamutrl.zoo import latents, tokens, writing
+from gamutrl.zoo.phases import Measured, Phase
 
 NO_PROMPT = 0.1
 """The share of pictures that are learned without their prompt: what guidance leads away from."""
@@ -49,7 +45,7 @@ to learn is what a recipe teaches.
 Trained by `gamut zoo build {name}` on pictures of the world `pictures`, seed {seed}: {phases}; {minutes:.0f} minutes on
 a shared core. {remarks}
 
-Measured on {rows} held-out prompts a task, one sample each, {steps} steps without noise: the share of pictures that
+Measured on {rows} held-out prompts a task, one sample each, {levels} steps without noise: the share of pictures that
 show exactly what was asked (a small vision program looks; digits: a reader of digits), without guidance and with
 guidance {guidance:g}.
 
@@ -220,19 +216,17 @@ def build(
     steps: of the denoiser. rows: held-out prompts of each task to measure it on.
     """
     kind = KINDS[name]
-    plan = Plan(**{**asdict(kind.plan), "seed": seed, "steps": steps or kind.plan.steps})
-    out = Path(out) if out else MODELS / name
-    work = Path(work) if work else out.parent / f".{name}-work"
-    shown = latents.bank(plan.pictures, plan.seed)
-    torch.manual_seed(plan.seed)
-    vae = latents.autoencoder()
-    first = latents.train_autoencoder(vae, shown, plan.autoencoder_steps, work, plan.seed)
-    torch.manual_seed(plan.seed)
-    denoiser = kind.family(kind.make(vae), max_text=latents.LENGTH)
-    second = train(denoiser, shown, plan, work, uniform=kind.uniform)
-    denoiser.pipeline.to(torch.float16).save_pretrained(out)
-    write_card(out, name, plan, (first, second), rows)
-    shutil.rmtree(work)
+    plan = replace(kind.plan, seed=seed, steps=steps or kind.plan.steps)
+    with writing.folders(name, out, work) as (out, work):
+        shown = latents.bank(plan.pictures, plan.seed)
+        torch.manual_seed(plan.seed)
+        vae = latents.autoencoder()
+        first = latents.train_autoencoder(vae, shown, plan.autoencoder_steps, work, plan.seed)
+        torch.manual_seed(plan.seed)
+        denoiser = kind.family(kind.make(vae), max_text=latents.LENGTH)
+        second = train(denoiser, shown, plan, work, uniform=kind.uniform)
+        denoiser.pipeline.to(torch.float16).save_pretrained(out)
+        write_card(out, name, plan, (first, second), rows)
     return out
 
 
@@ -245,10 +239,9 @@ def train(denoiser: PipelineDenoiser, shown: tokens.Bank, plan: Plan, work: Path
     parts = {name: part for name, part in denoiser.pipeline.components.items() if isinstance(part, nn.Module)}
     trained = nn.ModuleDict({name: part for name, part in parts.items() if name != "vae"}).requires_grad_(True)
     phase = latents.phase_of("denoiser", trained)
-    phase.resume(work)
     schedule = denoiser.schedule
 
-    def loss_of(index: Tensor) -> tuple[Tensor, dict[str, float]]:
+    def loss_of(index: Tensor) -> Measured:
         clean, noise = latent_B[index], torch.randn(len(index), *denoiser.shape)
         said = ["" if lost else shown.prompts[i] for i, lost in zip(index.tolist(), torch.rand(len(index)) < NO_PROMPT)]
         level, time = schedule.at(torch.rand(len(index)) if uniform else torch.randn(len(index)).sigmoid())
@@ -276,41 +269,26 @@ def measured(
 
 
 def write_card(folder: Path, name: str, plan: Plan, phases: Sequence[Phase], rows: int, remarks: str = "") -> None:
-    """Measure what the folder holds and write `card.json` and `README.md` beside it.
-
-    remarks: what the plan does not say, where training did not follow it from beginning to end.
-    """
+    """Measure what the folder holds and write its card."""
     kind = KINDS[name]
     policy = FlowPolicy(load_pipeline(folder, dtype="float32", device="cpu"))
     plain, guided = (measured(policy, sampling, rows) for sampling in (PLAIN, GUIDED))
     parts = policy.denoiser.pipeline.components.values()  # type: ignore[attr-defined]
-    parameters = sum(p.numel() for part in parts if isinstance(part, nn.Module) for p in part.parameters())
-    training: Mapping[str, Any] = {
-        phase.name: phase.measured | {"steps": phase.step, "seconds": phase.seconds} for phase in phases
-    }
-    card = {
-        "name": name,
-        "parameters": parameters,
-        "plan": asdict(plan),
-        "training": training,
-        "versions": {package: version(package) for package in ("torch", "diffusers", "transformers")},
-        "held_out": {"plain": plain, "guided": guided},
-        "remarks": remarks,
-    }
-    (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n", "utf-8")
-    readme = _README.format(
-        name=name,
-        what=kind.what,
-        parameters=parameters / 1e6,
-        seed=plan.seed,
-        phases=", ".join(f"{phase.step} steps of `{phase.name}`" for phase in phases),
-        minutes=sum(phase.seconds for phase in phases) / 60,
+    writing.write_card(
+        folder,
+        name,
+        _README,
+        nn.ModuleList(part for part in parts if isinstance(part, nn.Module)),
+        plan,
+        phases,
+        {"plain": plain, "guided": guided},
+        packages=(*writing.PACKAGES, "diffusers"),
         remarks=remarks,
+        what=kind.what,
         rows=rows,
-        steps=PLAIN.steps,
+        levels=PLAIN.steps,
         guidance=GUIDED.guidance,
         table="\n".join(f"| {task} | {plain[task]:.0%} | {guided[task]:.0%} |" for task in plain),
         pipeline=kind.family.pipeline_class,
         told=kind.told,
     )
-    (folder / "README.md").write_text(readme, "utf-8")

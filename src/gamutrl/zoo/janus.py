@@ -8,10 +8,12 @@ pictures in 36 patches. Small enough that a group of pictures is drawn within a 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import nn
 from transformers import (
     JanusConfig,
     JanusForConditionalGeneration,
@@ -75,52 +77,77 @@ def build_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     )
 
 
-def build_processor(tokenizer: PreTrainedTokenizerFast) -> JanusProcessor:
+@dataclass(frozen=True)
+class Shape:
+    """The sizes of a Janus: its pictures' side in pixels, the codes along an edge, and how many codes there are to
+    choose from; width, depth and inner width of the Llama and how long a sequence may be; width, depth, heads and
+    relative inner width of the tower that looks; channels of the codes' latent, and of each level on the way to it."""
+
+    side: int = SIDE
+    edge: int = EDGE
+    codes: int = CODES
+    width: int = WIDTH
+    layers: int = 4
+    inner: int = 352
+    length: int = 1024
+    tower_width: int = 96
+    tower_layers: int = 2
+    tower_heads: int = 4
+    tower_ratio: float = 3.0
+    latent: int = 64
+    levels: tuple[int, ...] = (1, 1, 2)
+
+
+TINY = Shape()
+
+
+def build_processor(tokenizer: PreTrainedTokenizerFast, shape: Shape = TINY) -> JanusProcessor:
     """Pictures resized to the one size; values in [-1, 1]."""
-    pictures = JanusImageProcessorPil(
-        size={"height": SIDE, "width": SIDE}, image_mean=[0.5] * 3, image_std=[0.5] * 3, min_size=1
-    )
-    return JanusProcessor(pictures, tokenizer, chat_template=_TEMPLATE, num_image_tokens=COUNT)
+    size = {"height": shape.side, "width": shape.side}
+    pictures = JanusImageProcessorPil(size=size, image_mean=[0.5] * 3, image_std=[0.5] * 3, min_size=1)
+    return JanusProcessor(pictures, tokenizer, chat_template=_TEMPLATE, num_image_tokens=shape.edge**2)
 
 
-def build_model(tokenizer: PreTrainedTokenizerFast, seed: int = 0) -> JanusForConditionalGeneration:
+def build_model(
+    tokenizer: PreTrainedTokenizerFast, seed: int = 0, shape: Shape = TINY
+) -> JanusForConditionalGeneration:
     """The model with random weights."""
     ids = tokenizer.get_vocab()
     config = JanusConfig(
         text_config=LlamaConfig(
             vocab_size=len(tokenizer),
-            hidden_size=WIDTH,
-            intermediate_size=352,
-            num_hidden_layers=4,
+            hidden_size=shape.width,
+            intermediate_size=shape.inner,
+            num_hidden_layers=shape.layers,
             num_attention_heads=4,
             num_key_value_heads=4,
-            max_position_embeddings=1024,
+            max_position_embeddings=shape.length,
             tie_word_embeddings=True,
             bos_token_id=ids[BOS],
             eos_token_id=ids[EOS],
             pad_token_id=ids[PAD],
         ),
         vision_config=JanusVisionConfig(
-            hidden_size=96,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            image_size=SIDE,
-            patch_size=SIDE // EDGE,
-            projection_dim=WIDTH,
-            mlp_ratio=3.0,
+            hidden_size=shape.tower_width,
+            num_hidden_layers=shape.tower_layers,
+            num_attention_heads=shape.tower_heads,
+            image_size=shape.side,
+            patch_size=shape.side // shape.edge,
+            projection_dim=shape.width,
+            mlp_ratio=shape.tower_ratio,
             depth=2,
-            num_image_tokens=COUNT,
+            num_image_tokens=shape.edge**2,
         ),
         vq_config=JanusVQVAEConfig(
             embed_dim=8,
-            num_embeddings=CODES,
-            latent_channels=64,
+            num_embeddings=shape.codes,
+            latent_channels=shape.latent,
             base_channels=32,
-            channel_multiplier=[1, 1, 2],
+            channel_multiplier=list(shape.levels),
             num_res_blocks=1,
-            num_patches=EDGE,
-            projection_dim=WIDTH,
-            image_token_embed_dim=WIDTH,
+            num_patches=shape.edge,
+            projection_dim=shape.width,
+            image_token_embed_dim=shape.width,
         ),
         image_token_id=ids[IMAGE],
         tie_word_embeddings=True,
@@ -131,3 +158,9 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int = 0) -> JanusForCo
     generation.bos_token_id, generation.eos_token_id, generation.pad_token_id = ids[BOS], ids[EOS], ids[PAD]
     generation.generation_kwargs = {"boi_token_id": ids[BOI]}
     return model
+
+
+def all_but_codes(model: JanusForConditionalGeneration) -> nn.ModuleDict:
+    """What learns words and codes once the codes are settled."""
+    names = ("language_model", "generation_embeddings", "generation_aligner", "generation_head", "vision_model")
+    return nn.ModuleDict({name: getattr(model.model, name) for name in (*names, "aligner")})

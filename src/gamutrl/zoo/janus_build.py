@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, replace
-from importlib.metadata import version
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-import torch
-from safetensors.torch import save_file
-from transformers import JanusForConditionalGeneration, PreTrainedTokenizerFast
 
 from gamutrl.core import Context, Message, Prompt, Sampling, image, text
 from gamutrl.data.worlds import pictures
@@ -18,9 +13,9 @@ from gamutrl.environments import SingleTurn
 from gamutrl.environments.planned import Answer, PlanThenDraw
 from gamutrl.policies.image_tokens import ImageTokenPolicy
 from gamutrl.rewards.shown import DigitShown, Shown
-from gamutrl.zoo import janus, janus_lessons
+from gamutrl.zoo import janus, janus_lessons, writing
 from gamutrl.zoo.janus_training import Plan, train
-from gamutrl.zoo.packaged import MODELS
+from gamutrl.zoo.phases import Phase
 
 ONE = Sampling(max_tokens=40)
 
@@ -58,26 +53,14 @@ def build(
 
     steps: of the last phase. rows: held-out prompts a task.
     """
-    plan, out = Plan(seed=seed), Path(out) if out else MODELS / name
-    plan = plan if steps is None else replace(plan, steps=steps)
-    tokenizer = janus.build_tokenizer(janus_lessons.words())
-    model = janus.build_model(tokenizer, plan.seed)
-    measured = train(model, tokenizer, plan, Path(work) if work else out.parent / f".{name}-work")
-    export(model, tokenizer, out)
-    write_card(out, plan, measured, rows)
+    plan = Plan(seed=seed) if steps is None else Plan(seed=seed, steps=steps)
+    with writing.folders(name, out, work) as (out, work):
+        tokenizer = janus.build_tokenizer(janus_lessons.words())
+        model = janus.build_model(tokenizer, seed)
+        phases = train(model, tokenizer, plan, work)
+        writing.export(model, janus.build_processor(tokenizer), out)
+        write_card(out, plan, phases, rows)
     return out
-
-
-def export(model: JanusForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Write what `from_pretrained` reads: weights in float16 (computed with in float32), configuration, processor."""
-    folder.mkdir(parents=True, exist_ok=True)
-    model.config.architectures = [type(model).__name__]
-    model.config.dtype = torch.float32
-    model.config.save_pretrained(folder)
-    model.generation_config.save_pretrained(folder)
-    janus.build_processor(tokenizer).save_pretrained(folder)
-    tensors = {k: v.half().contiguous() for k, v in model.state_dict().items() if k != "lm_head.weight"}
-    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
 
 
 def measure(policy: ImageTokenPolicy, rows: int) -> list[dict[str, Any]]:
@@ -117,26 +100,13 @@ def _seen(row: Prompt, question: str) -> Prompt:
     return Prompt((shown,), None, row.columns, id=row.id)
 
 
-def write_card(folder: Path, plan: Plan, trained: dict[str, Any], rows: int) -> None:
-    """Measure what the folder holds; write `card.json` and `README.md` beside it."""
+def write_card(folder: Path, plan: Plan, phases: Sequence[Phase], rows: int) -> None:
+    """Measure what the folder holds and write its card."""
     policy = ImageTokenPolicy.load(folder, dtype="float32", device="cpu")
     scores = measure(policy, rows)
-    parameters = sum(parameter.numel() for parameter in policy.module.parameters())
-    minutes = sum(phase["seconds"] for phase in trained.values()) / 60
-    card = {
-        "name": folder.name,
-        "parameters": parameters,
-        "plan": asdict(plan),
-        "training": trained,
-        "minutes": round(minutes, 1),
-        "versions": {package: version(package) for package in ("torch", "transformers", "tokenizers", "scikit-learn")},
-        "held_out": scores,
-    }
-    (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
     table = "\n".join(
         f"| {one['task']} | {one['right']:.0%} | {'' if one['facts'] is None else format(one['facts'], '.0%')} |"
         for one in scores
     )
-    filled = {"rows": rows, "table": table, "minutes": minutes, "parameters": parameters / 1e6, **asdict(plan)}
-    sizes = {"side": janus.SIDE, "edge": janus.EDGE, "codes": janus.CODES, "width": janus.WIDTH}
-    (folder / "README.md").write_text(_README.format(**filled, **sizes))
+    told = {"rows": rows, "table": table, **asdict(janus.TINY)}
+    writing.write_card(folder, "janus-tiny", _README, policy.module, plan, phases, scores, **told)

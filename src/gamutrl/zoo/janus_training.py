@@ -6,7 +6,6 @@ follows them from there (`autoencoder`).
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +18,8 @@ from transformers import JanusForConditionalGeneration, PreTrainedTokenizerFast
 
 from gamutrl.zoo import janus_lessons as lessons
 from gamutrl.zoo.autoencoder import Codebook, convolutions
-from gamutrl.zoo.janus import COUNT
-from gamutrl.zoo.train import Phase
-
-CHECKPOINT_SECONDS = 60
+from gamutrl.zoo.janus import COUNT, all_but_codes
+from gamutrl.zoo.phases import Measured, Phase, walk
 
 
 @dataclass(frozen=True)
@@ -40,24 +37,19 @@ class Plan:
     decay: float = 0.4
     seed: int = 0
 
-    def rate_at(self, step: int, steps: int, peak: float) -> float:
-        left = (steps - step) / max(1.0, self.decay * steps)
-        return peak * min(1.0, (step + 1) / self.warmup, max(left, 0.02))
-
 
 def train(
     model: JanusForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, plan: Plan, folder: Path
-) -> dict[str, Any]:
-    """All phases, from where a run in this folder stopped; what was measured last, by phase."""
-    done = [learn_codes(model, plan, folder), sharpen(model, plan, folder), learn_both(model, tokenizer, plan, folder)]
-    return {phase.name: {"steps": phase.step, "seconds": phase.seconds, **phase.measured} for phase in done}
+) -> tuple[Phase, Phase, Phase]:
+    """All phases, from where a run in this folder stopped."""
+    return learn_codes(model, plan, folder), sharpen(model, plan, folder), learn_both(model, tokenizer, plan, folder)
 
 
 def learn_codes(model: JanusForConditionalGeneration, plan: Plan, folder: Path) -> Phase:
     """The first phase: encoder, table and decoder."""
     table = _Table(model.model.vqmodel)
     phase = convolutions("codes", model.model.vqmodel)
-    return _run(phase, plan, plan.code_steps, plan.code_rate, folder, lambda step: table.loss(step, plan))
+    return _learn(phase, plan, plan.code_steps, plan.code_rate, lambda step: table.loss(step, plan), folder)
 
 
 def sharpen(model: JanusForConditionalGeneration, plan: Plan, folder: Path) -> Phase:
@@ -65,31 +57,29 @@ def sharpen(model: JanusForConditionalGeneration, plan: Plan, folder: Path) -> P
     vq = model.model.vqmodel
     phase = convolutions("decoder", nn.ModuleDict({"first": vq.post_quant_conv, "rest": vq.decoder}))
 
-    def loss(step: int) -> tuple[Tensor, dict[str, float]]:
+    def loss(step: int) -> Measured:
         pixels = lessons.canvases(plan.seed * 1_000_003 + 500_000 + step, plan.code_batch)
         error = _error(vq.decode(encode(model, pixels)), pixels)
         return error, {"error": error.item()}
 
-    return _run(phase, plan, plan.decoder_steps, plan.code_rate, folder, loss)
+    return _learn(phase, plan, plan.decoder_steps, plan.code_rate, loss, folder)
 
 
 def learn_both(
     model: JanusForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, plan: Plan, folder: Path
 ) -> Phase:
     """The third phase: words and codes."""
-    parts = model.model
-    parts.vqmodel.requires_grad_(False)
-    names = ("language_model", "generation_embeddings", "generation_aligner", "generation_head", "vision_model")
-    phase = Phase.start("both", nn.ModuleDict({name: getattr(parts, name) for name in (*names, "aligner")}))
+    model.model.vqmodel.requires_grad_(False)
+    phase = Phase.start("both", all_but_codes(model))
 
-    def loss(step: int) -> tuple[Tensor, dict[str, float]]:
+    def loss(step: int) -> Measured:
         found = lessons.lessons(plan.seed * 1_000_003 + step, plan.batch)
         return joint_loss(model, lessons.batch(found, tokenizer))
 
-    return _run(phase, plan, plan.steps, plan.rate, folder, loss)
+    return _learn(phase, plan, plan.steps, plan.rate, loss, folder)
 
 
-def joint_loss(model: JanusForConditionalGeneration, batch: lessons.Batch) -> tuple[Tensor, dict[str, float]]:
+def joint_loss(model: JanusForConditionalGeneration, batch: lessons.Batch) -> Measured:
     """The mean negative log-likelihood of words and codes, each action counting the same."""
     parts = model.model
     embeds = model.get_input_embeddings()(batch.ids_BL)
@@ -129,7 +119,7 @@ class _Table:
     def __init__(self, vq: Any) -> None:
         self.vq, self.book = vq, Codebook(vq.quantize.embedding.weight, unit=True)
 
-    def loss(self, step: int, plan: Plan) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, step: int, plan: Plan) -> Measured:
         begin = plan.code_steps // 4
         pixels = lessons.canvases(plan.seed * 1_000_003 + step, plan.code_batch)
         if step == begin:
@@ -161,26 +151,7 @@ def _rows(latent_BDHW: Tensor) -> Tensor:
     return latent_BDHW.flatten(2).transpose(1, 2).flatten(0, 1)
 
 
-def _run(
-    phase: Phase,
-    plan: Plan,
-    steps: int,
-    peak: float,
-    folder: Path,
-    loss: Callable[[int], tuple[Tensor, dict[str, float]]],
+def _learn(
+    phase: Phase, plan: Plan, steps: int, rate: float, loss_of: Callable[[int], Measured], folder: Path
 ) -> Phase:
-    """The phase's steps that are left; a checkpoint every minute and at the end."""
-    phase.resume(folder)
-    began = last = time.monotonic()
-    before = phase.seconds
-    while phase.step < steps:
-        value, measured = loss(phase.step)
-        phase.update(value, plan.rate_at(phase.step, steps, peak))
-        phase.measure(measured)
-        phase.seconds = before + time.monotonic() - began
-        if time.monotonic() - last > CHECKPOINT_SECONDS or phase.step == steps:
-            phase.save(folder)
-            last = time.monotonic()
-            told = " ".join(f"{name} {number:.3f}" for name, number in phase.measured.items())
-            print(f"{phase.name} {phase.step}/{steps} {phase.seconds:.0f} s {told}", flush=True)
-    return phase
+    return walk(phase, steps, range, loss_of, folder, rate=rate, warmup=plan.warmup, decay=plan.decay, least=0.02)

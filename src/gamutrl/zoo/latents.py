@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from gamutrl.data.worlds import pictures
 from gamutrl.zoo import tokens
 from gamutrl.zoo.muon import Muon
+from gamutrl.zoo.phases import Measured, Phase
 from gamutrl.zoo.tokens import Bank
-from gamutrl.zoo.train import Phase
 
 SIZE = 32
 """The side of a picture, in pixels; of its latent, a quarter."""
@@ -86,9 +86,8 @@ def phase_of(name: str, modules: nn.Module) -> Phase:
 def train_autoencoder(vae: Any, shown: Bank, steps: int, folder: Path, seed: int = 0) -> Phase:
     """Train the autoencoder in place, from where a run in this folder stopped; its latents then have unit spread."""
     phase = phase_of("autoencoder", vae)
-    phase.resume(folder)
 
-    def loss_of(index: Tensor) -> tuple[Tensor, dict[str, float]]:
+    def loss_of(index: Tensor) -> Measured:
         picture, _ = shown.take(index)
         latent = vae.encode(picture).latent_dist
         off = vae.decode(latent.sample()).sample - picture

@@ -6,6 +6,7 @@ One transformer learns to draw a prompt's picture and to say what a picture show
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,8 +19,8 @@ from gamutrl.policies.masked import MaskedConfig, MaskedPolicy, MaskedSampling, 
 from gamutrl.policies.masked.model import Kind
 from gamutrl.policies.next_scale import Tokenizer
 from gamutrl.zoo import token_build, tokens
+from gamutrl.zoo.phases import Measured, Phase
 from gamutrl.zoo.token_build import NO_PROMPT, ONE, RATE, Plan, Script
-from gamutrl.zoo.train import Phase
 
 DESCRIBE = "describe the picture"
 MODEL = MaskedConfig(
@@ -27,18 +28,6 @@ MODEL = MaskedConfig(
 )
 SAID = 0.25
 """The share of steps in which a picture is described instead of drawn."""
-
-
-def build(
-    name: str = "mask-tiny",
-    *,
-    steps: int | None = None,
-    seed: int = 0,
-    out: Path | str | None = None,
-    work: Path | str | None = None,
-) -> Path:
-    """Train the model, or go on where a build in `work` stopped, and write its folder. steps: of the last phase."""
-    return token_build.build(SCRIPT, name, steps, seed, out, work)
 
 
 def fit(one: Tokenizer, shown: tokens.Bank, plan: Plan, work: Path) -> tuple[MaskedTransformer, tuple[Phase, ...]]:
@@ -56,9 +45,8 @@ def train(model: MaskedTransformer, shown: tokens.Bank, plan: Plan, work: Path) 
     empty, describe = model.words.rows(["", DESCRIBE])
     trained = torch.nn.ModuleDict({name: part for name, part in model.named_children() if name != "tokenizer"})
     phase = Phase.start("mask", trained)
-    phase.resume(work)
 
-    def loss_of(index: Tensor) -> tuple[Tensor, dict[str, float]]:
+    def loss_of(index: Tensor) -> Measured:
         kind: Kind = "text" if float(torch.rand(())) < SAID else "image"
         if kind == "text":
             layout, answer = model.layout(describe.expand(len(index), -1), code_BS[index]), word_BQ[index][:, 1:]
@@ -73,8 +61,7 @@ def train(model: MaskedTransformer, shown: tokens.Bank, plan: Plan, work: Path) 
         loss = F.cross_entropy(model.answers(filled, kind)[masked], answer[masked])
         return loss, {kind: float(loss.detach())}
 
-    tokens.drive(phase, loss_of, len(shown.prompts), plan.steps, RATE, work, plan.seed)
-    return phase
+    return tokens.drive(phase, loss_of, len(shown.prompts), plan.steps, RATE, work, plan.seed)
 
 
 SCRIPT = Script(
@@ -85,3 +72,6 @@ SCRIPT = Script(
     fit,
     MaskedPolicy.load,
 )
+
+build = partial(token_build.build, SCRIPT)
+"""Trains the model and writes its folder."""

@@ -7,30 +7,18 @@ and that agents move about, and neither how far nor where to: that is what Visua
 
 from __future__ import annotations
 
-import json
 import random
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
-from transformers import (
-    JanusConfig,
-    JanusForConditionalGeneration,
-    JanusProcessor,
-    JanusVisionConfig,
-    JanusVQVAEConfig,
-    LlamaConfig,
-    PreTrainedTokenizerFast,
-)
-from transformers.models.janus.image_processing_pil_janus import JanusImageProcessorPil
+from transformers import JanusForConditionalGeneration, JanusProcessor, PreTrainedTokenizerFast
 
 from gamutrl.core import Sampling
 from gamutrl.data.sources import WorldRows, take
@@ -41,17 +29,29 @@ from gamutrl.data.worlds.mazes import Maze
 from gamutrl.environments import SingleTurn
 from gamutrl.environments.planning import shown_cell
 from gamutrl.policies.image_tokens import ImageTokenPolicy
-from gamutrl.zoo import janus
-from gamutrl.zoo.packaged import MODELS
-from gamutrl.zoo.train import Phase
+from gamutrl.zoo import janus, writing
+from gamutrl.zoo.phases import Measured, Phase, walk
 
 CELLS, CELL = 4, 8
-SIDE, COUNT = CELLS * CELL, CELLS * CELLS
-CODES, WIDTH = 8, 96
+SIDE = CELLS * CELL
+CODES = 8
+SHAPE = janus.Shape(
+    side=SIDE,
+    edge=CELLS,
+    codes=CODES,
+    width=96,
+    layers=3,
+    inner=256,
+    length=512,
+    tower_width=64,
+    tower_layers=1,
+    tower_heads=2,
+    tower_ratio=2.0,
+    latent=32,
+    levels=(1, 1, 1, 1),
+)
 FUTURES = 8
 """Frames that are kept to follow each."""
-SECONDS = 60
-"""Between checkpoints."""
 
 _README = """# maze-tiny
 
@@ -61,8 +61,8 @@ paints what it looks like from none to three random steps later, and knows nothi
 
 Seed {seed}: {code_steps} steps for the codes, {steps} for the frames, {minutes:.0f} minutes on a shared core.
 
-Of {rows} frames painted for held-out mazes at temperature 1, {state:.0%} show a state of their maze, {move:.0%} one
-step of the agent.
+Of {rows} frames painted for held-out mazes at temperature 1, {held_out[state]:.0%} show a state of their maze,
+{held_out[move]:.0%} one step of the agent.
 """
 
 
@@ -81,10 +81,6 @@ class Plan:
     bank: int = 6000
     seed: int = 0
 
-    def rate_at(self, step: int, steps: int, peak: float) -> float:
-        left = (steps - step) / max(1.0, self.decay * steps)
-        return peak * min(1.0, (step + 1) / self.warmup, max(left, 0.02))
-
 
 def build(
     name: str = "maze-tiny",
@@ -99,75 +95,26 @@ def build(
 
     steps: of the second phase. rows: frames that are painted for held-out mazes.
     """
-    plan, out = Plan(seed=seed), Path(out) if out else MODELS / name
-    plan = plan if steps is None else replace(plan, steps=steps)
-    tokenizer = janus.build_tokenizer(["the next frame"] * 40)
-    model = build_model(tokenizer, seed)
-    done = train(model, build_processor(tokenizer), plan, Path(work) if work else out.parent / f".{name}-work")
-    export(model, tokenizer, out)
-    write_card(out, plan, {phase.name: {"seconds": phase.seconds, **phase.measured} for phase in done}, rows)
+    plan = Plan(seed=seed) if steps is None else Plan(seed=seed, steps=steps)
+    with writing.folders(name, out, work) as (out, work):
+        tokenizer = janus.build_tokenizer(["the next frame"] * 40)
+        model, processor = build_model(tokenizer, seed), build_processor(tokenizer)
+        phases = train(model, processor, plan, work)
+        writing.export(model, processor, out)
+        write_card(out, plan, phases, rows)
     return out
 
 
 def build_processor(tokenizer: PreTrainedTokenizerFast) -> JanusProcessor:
     """Pictures resized to the one size; values in [-1, 1]."""
-    pictures = JanusImageProcessorPil(
-        size={"height": SIDE, "width": SIDE}, image_mean=[0.5] * 3, image_std=[0.5] * 3, min_size=1
-    )
-    template: Any = janus.build_processor(tokenizer).chat_template
-    return JanusProcessor(pictures, tokenizer, chat_template=template, num_image_tokens=COUNT)
+    return janus.build_processor(tokenizer, SHAPE)
 
 
 def build_model(tokenizer: PreTrainedTokenizerFast, seed: int = 0) -> JanusForConditionalGeneration:
     """The model with random weights, but for the table of codes, whose entries are at right angles."""
-    ids = tokenizer.get_vocab()
-    config = JanusConfig(
-        text_config=LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=WIDTH,
-            intermediate_size=256,
-            num_hidden_layers=3,
-            num_attention_heads=4,
-            num_key_value_heads=4,
-            max_position_embeddings=512,
-            tie_word_embeddings=True,
-            bos_token_id=ids[janus.BOS],
-            eos_token_id=ids[janus.EOS],
-            pad_token_id=ids[janus.PAD],
-        ),
-        vision_config=JanusVisionConfig(
-            hidden_size=64,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            image_size=SIDE,
-            patch_size=CELL,
-            projection_dim=WIDTH,
-            mlp_ratio=2.0,
-            depth=2,
-            num_image_tokens=COUNT,
-        ),
-        vq_config=JanusVQVAEConfig(
-            embed_dim=CODES,
-            num_embeddings=CODES,
-            latent_channels=32,
-            base_channels=32,
-            channel_multiplier=[1, 1, 1, 1],
-            num_res_blocks=1,
-            num_patches=CELLS,
-            projection_dim=WIDTH,
-            image_token_embed_dim=WIDTH,
-        ),
-        image_token_id=ids[janus.IMAGE],
-        tie_word_embeddings=True,
-    )
-    torch.manual_seed(seed)
-    model = JanusForConditionalGeneration(config)
+    model = janus.build_model(tokenizer, seed, SHAPE)
     with torch.no_grad():
         model.model.vqmodel.quantize.embedding.weight.copy_(torch.eye(CODES)).requires_grad_(False)
-    generation: Any = model.generation_config
-    generation.bos_token_id, generation.eos_token_id = ids[janus.BOS], ids[janus.EOS]
-    generation.pad_token_id = ids[janus.PAD]
-    generation.generation_kwargs = {"boi_token_id": ids[janus.BOI]}
     return model
 
 
@@ -178,16 +125,11 @@ def train(
     bank = Bank.of(processor, plan)
     vq = model.model.vqmodel
     codes = Phase("codes", vq, [torch.optim.AdamW([p for p in vq.parameters() if p.requires_grad], betas=(0.9, 0.98))])
-    _run(codes, plan, plan.code_steps, plan.code_rate, folder, lambda step: code_loss(vq, *bank.some(step, plan)))
+    go = partial(walk, folder=folder, warmup=plan.warmup, decay=plan.decay, least=0.02)
+    go(codes, plan.code_steps, range, lambda step: code_loss(vq, *bank.some(step, plan)), rate=plan.code_rate)
     vq.requires_grad_(False)
-    names = ("language_model", "generation_embeddings", "generation_aligner", "generation_head", "vision_model")
-    frames = Phase.start("frames", nn.ModuleDict({name: getattr(model.model, name) for name in (*names, "aligner")}))
-    prefix_L = asked(processor)
-
-    def loss(step: int) -> tuple[Tensor, dict[str, float]]:
-        return frame_loss(model, prefix_L, *bank.pairs(step, plan))
-
-    _run(frames, plan, plan.steps, plan.rate, folder, loss)
+    frames, prefix_L = Phase.start("frames", janus.all_but_codes(model)), asked(processor)
+    go(frames, plan.steps, range, lambda step: frame_loss(model, prefix_L, *bank.pairs(step, plan)), rate=plan.rate)
     return codes, frames
 
 
@@ -247,7 +189,7 @@ def _generator(step: int, seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed * 1_000_003 + step)
 
 
-def code_loss(vq: Any, pixels_B: Tensor, code_BK: Tensor) -> tuple[Tensor, dict[str, float]]:
+def code_loss(vq: Any, pixels_B: Tensor, code_BK: Tensor) -> Measured:
     """How far each cell is from its own entry of the table, and what is drawn from the entries from the picture."""
     latent_BKD = vq.quant_conv(vq.encoder(pixels_B)).flatten(2).transpose(1, 2)
     table_VD = vq.quantize.embedding.weight
@@ -259,9 +201,7 @@ def code_loss(vq: Any, pixels_B: Tensor, code_BK: Tensor) -> tuple[Tensor, dict[
     return apart + 2 * off, {"apart": apart.item(), "off": off.item(), "right": right.item()}
 
 
-def frame_loss(
-    model: JanusForConditionalGeneration, prefix_L: Tensor, pixels_B: Tensor, code_BK: Tensor
-) -> tuple[Tensor, dict[str, float]]:
+def frame_loss(model: JanusForConditionalGeneration, prefix_L: Tensor, pixels_B: Tensor, code_BK: Tensor) -> Measured:
     """The mean negative log-likelihood of the next frame's codes."""
     parts = model.model
     embeds = model.get_input_embeddings()(prefix_L.expand(len(pixels_B), -1))
@@ -274,60 +214,11 @@ def frame_loss(
     return loss, {"loss": loss.item()}
 
 
-def _run(
-    phase: Phase,
-    plan: Plan,
-    steps: int,
-    peak: float,
-    folder: Path,
-    loss: Callable[[int], tuple[Tensor, dict[str, float]]],
-) -> None:
-    """The phase's steps that are left."""
-    phase.resume(folder)
-    began = last = time.monotonic()
-    before = phase.seconds
-    while phase.step < steps:
-        value, measured = loss(phase.step)
-        phase.update(value, plan.rate_at(phase.step, steps, peak))
-        phase.measure(measured)
-        phase.seconds = before + time.monotonic() - began
-        if time.monotonic() - last > SECONDS or phase.step == steps:
-            phase.save(folder)
-            last = time.monotonic()
-            told = " ".join(f"{name} {number:.3f}" for name, number in phase.measured.items())
-            print(f"{phase.name} {phase.step}/{steps} {phase.seconds:.0f} s {told}", flush=True)
-
-
-def export(model: JanusForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Write what `from_pretrained` reads: weights in float16 (computed with in float32), configuration, processor."""
-    folder.mkdir(parents=True, exist_ok=True)
-    model.config.architectures = [type(model).__name__]
-    model.config.dtype = torch.float32
-    model.config.save_pretrained(folder)
-    model.generation_config.save_pretrained(folder)
-    build_processor(tokenizer).save_pretrained(folder)
-    tensors = {k: v.half().contiguous() for k, v in model.state_dict().items() if k != "lm_head.weight"}
-    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
-
-
-def write_card(folder: Path, plan: Plan, trained: dict[str, Any], rows: int) -> None:
-    """Measure what the folder holds; write `card.json` and `README.md` beside it."""
+def write_card(folder: Path, plan: Plan, phases: Sequence[Phase], rows: int) -> None:
+    """Measure what the folder holds and write its card."""
     policy = ImageTokenPolicy.load(folder, dtype="float32", device="cpu")
     measured = measure(policy, rows)
-    parameters = sum(parameter.numel() for parameter in policy.module.parameters())
-    minutes = sum(phase["seconds"] for phase in trained.values()) / 60
-    card = {
-        "name": folder.name,
-        "parameters": parameters,
-        "plan": asdict(plan),
-        "training": trained,
-        "minutes": round(minutes, 1),
-        "versions": {package: version(package) for package in ("torch", "transformers")},
-        "held_out": measured,
-    }
-    (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n")
-    filled = {**asdict(plan), **measured, "rows": rows, "minutes": minutes, "parameters": parameters / 1e6}
-    (folder / "README.md").write_text(_README.format(**filled))
+    writing.write_card(folder, "maze-tiny", _README, policy.module, plan, phases, measured, rows=rows)
 
 
 def measure(policy: ImageTokenPolicy, rows: int) -> dict[str, float]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +16,8 @@ from gamutrl.policies.drawing import pictures_of, values_of
 from gamutrl.policies.next_scale import Tokenizer, TokenizerConfig
 from gamutrl.rewards.of_pictures import DIGIT, SHOWN, SHOWN_IN_PART
 from gamutrl.rewards.table import score
-from gamutrl.zoo import tokens
-from gamutrl.zoo.packaged import MODELS
-from gamutrl.zoo.train import Phase
+from gamutrl.zoo import tokens, writing
+from gamutrl.zoo.phases import Phase
 
 ONE = TokenizerConfig(scales=(6,), codes=512, latent=8, channels=64, multipliers=(1,), blocks=1, groups=8, patch=4)
 """24-pixel pictures as 6 × 6 codes."""
@@ -77,20 +74,25 @@ class Script:
 
 
 def build(
-    script: Script, name: str, steps: int | None, seed: int, out: Path | str | None, work: Path | str | None
+    script: Script,
+    name: str,
+    *,
+    steps: int | None = None,
+    seed: int = 0,
+    out: Path | str | None = None,
+    work: Path | str | None = None,
 ) -> Path:
     """Train a model, or go on where a build in `work` stopped, and write its folder. steps: of the last phase."""
-    plan, out = replace(script.plan, seed=seed), Path(out) if out else MODELS / name
-    plan = plan if steps is None else replace(plan, steps=steps)
-    work = Path(work) if work else out.parent / f".{name}-work"
-    shown = tokens.bank(plan.pictures, plan.seed)
-    torch.manual_seed(plan.seed)
-    one = Tokenizer(ONE)
-    first = tokens.train_tokenizer(one, shown, plan.tokenizer_steps, work, plan.seed)
-    torch.manual_seed(plan.seed)
-    model, phases = script.fit(one, shown, plan, work)
-    model.save(out, torch.float16)
-    write_card(script, out, plan, (first, *phases))
+    plan = replace(script.plan, seed=seed, steps=script.plan.steps if steps is None else steps)
+    with writing.folders(name, out, work) as (out, work):
+        shown = tokens.bank(plan.pictures, plan.seed)
+        torch.manual_seed(plan.seed)
+        one = Tokenizer(ONE)
+        first = tokens.train_tokenizer(one, shown, plan.tokenizer_steps, work, plan.seed)
+        torch.manual_seed(plan.seed)
+        model, phases = script.fit(one, shown, plan, work)
+        model.save(out, torch.float16)
+        write_card(script, out, name, plan, (first, *phases))
     return out
 
 
@@ -130,26 +132,18 @@ def drawn(policy: Any, prompts: Sequence[Prompt], sampling: Sampling) -> Batch:
 
 
 def write_card(
-    script: Script, folder: Path, plan: Plan, phases: Sequence[Phase], rows: int = ROWS, remarks: str = ""
+    script: Script,
+    folder: Path,
+    name: str,
+    plan: Plan,
+    phases: Sequence[Phase],
+    rows: int = ROWS,
+    remarks: str = "",
 ) -> None:
-    """Measure what the folder holds and write `card.json` and `README.md` beside it.
-
-    remarks: what the plan does not say, where training did not follow it from beginning to end.
-    """
+    """Measure what the folder holds and write its card."""
     policy = script.load(folder)
     single, guided = (measured(policy, s, rows) for s in (replace(script.guided, guidance=1.0), script.guided))
     again = given_back(policy.module.tokenizer, rows)
-    parameters = sum(parameter.numel() for parameter in policy.module.parameters())
-    card = {
-        "name": folder.name,
-        "parameters": parameters,
-        "plan": asdict(plan),
-        "training": {phase.name: phase.measured | {"steps": phase.step, "seconds": phase.seconds} for phase in phases},
-        "versions": {package: version(package) for package in ("torch", "scikit-learn")},
-        "held_out": {"rows": rows, "single": single, "guided": guided, "tokenizer": again},
-        "remarks": remarks,
-    }
-    (folder / "card.json").write_text(json.dumps(card, indent=1) + "\n", "utf-8")
     told = [
         (task, single[task]["right"], single[task].get("facts"), guided[task]["right"], again[task]["right"])
         for task in tokens.LEARNED
@@ -158,19 +152,20 @@ def write_card(
         f"| {task} | " + " | ".join("" if value is None else format(value, ".0%") for value in values) + " |"
         for task, *values in told
     )
-    readme = _README.format(
-        name=folder.name,
+    writing.write_card(
+        folder,
+        name,
+        _README,
+        policy.module,
+        plan,
+        phases,
+        {"rows": rows, "single": single, "guided": guided, "tokenizer": again},
+        remarks=remarks,
         what=script.what,
         size=tokens.SIZE,
         digits=tokens.DIGITS,
         tinted=tokens.TINTED,
-        seed=plan.seed,
-        phases=", ".join(f"{phase.step} steps of `{phase.name}`" for phase in phases),
-        minutes=sum(phase.seconds for phase in phases) / 60,
-        parameters=parameters / 1e6,
-        remarks=remarks,
         rows=rows,
         guidance=script.guided.guidance,
         table=table,
     )
-    (folder / "README.md").write_text(readme, "utf-8")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from gamutrl.data.worlds import pictures, render
 from gamutrl.policies.next_scale.tokenizer import Quantizer, Tokenizer
 from gamutrl.zoo.autoencoder import Codebook, clusters, convolutions
-from gamutrl.zoo.train import Phase
+from gamutrl.zoo.phases import Measured, Phase, walk
 
 SIZE = 24
 """The side of a picture, in pixels."""
@@ -29,7 +29,6 @@ LEARNED = ("digit", "object")
 TASKS = {"object": 0.5, "pair": 0.2, "layout": 0.1, "relation": 0.1, "count": 0.1}
 
 CONVOLUTION_RATE = 4e-3
-CHECKPOINT_SECONDS = 120
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,9 +85,8 @@ def train_tokenizer(tokenizer: Tokenizer, shown: Bank, steps: int, folder: Path,
     quantizer.quant_resi.pass_on()
     book = Codebook(quantizer.embedding.weight)
     phase = convolutions("tokens-one", tokenizer)
-    phase.resume(folder)
 
-    def loss_of(index: Tensor) -> tuple[Tensor, dict[str, float]]:
+    def loss_of(index: Tensor) -> Measured:
         picture, _ = shown.take(index)
         if phase.step == steps // 5:
             book.begin(rows(features(tokenizer, shown, torch.arange(min(1024, len(shown.prompts))))))
@@ -105,8 +103,7 @@ def train_tokenizer(tokenizer: Tokenizer, shown: Bank, steps: int, folder: Path,
         error = difference(drawn(tokenizer, coded), picture)
         return error + pull, {"error": error.item(), "pull": pull.item(), "used": book.used}
 
-    drive(phase, loss_of, len(shown.prompts), steps, CONVOLUTION_RATE, folder, seed)
-    return phase
+    return drive(phase, loss_of, len(shown.prompts), steps, CONVOLUTION_RATE, folder, seed)
 
 
 def sharpen(tokenizer: Tokenizer, shown: Bank, steps: int, folder: Path, seed: int = 0) -> Phase:
@@ -114,9 +111,8 @@ def sharpen(tokenizer: Tokenizer, shown: Bank, steps: int, folder: Path, seed: i
     code_BL = codes(tokenizer, shown)
     parts = nn.ModuleDict({"first": tokenizer.post_quant_conv, "rest": tokenizer.decoder}).requires_grad_(True)
     phase = convolutions(f"decoder-{len(tokenizer.config.scales)}", parts)
-    phase.resume(folder)
 
-    def loss_of(index: Tensor) -> tuple[Tensor, dict[str, float]]:
+    def loss_of(index: Tensor) -> Measured:
         picture, _ = shown.take(index)
         with torch.no_grad():
             feature = tokenizer.quantize.total(code_BL[index])
@@ -156,10 +152,9 @@ def train_scales(tokenizer: Tokenizer, one: Tokenizer, shown: Bank, steps: int, 
     with torch.no_grad():
         quantizer.embedding.weight.copy_(clusters(rows(feature_B[:1024]), tokenizer.config.codes))
     phase = Phase("tokens-many", quantizer, [torch.optim.AdamW(quantizer.parameters(), betas=(0.9, 0.98))])
-    phase.resume(folder)
     hits_V = torch.zeros(tokenizer.config.codes)
 
-    def loss_of(index: Tensor) -> tuple[Tensor, dict[str, float]]:
+    def loss_of(index: Tensor) -> Measured:
         feature = feature_B[index]
         _, loss, codes = quantizer(feature)
         hits_V.mul_(0.98).add_(codes.flatten().bincount(minlength=len(hits_V)))
@@ -204,31 +199,22 @@ def revive(quantizer: Quantizer, feature: Tensor, hits_V: Tensor) -> None:
 
 def drive(
     phase: Phase,
-    loss_of: Callable[[Tensor], tuple[Tensor, dict[str, float]]],
+    loss_of: Callable[[Tensor], Measured],
     rows: int,
     steps: int,
     rate: float,
     folder: Path,
     seed: int,
     size: int = 32,
-) -> None:
-    """Every step that a phase has still to take, on batches that are a function of seed and step; saves as it goes."""
-    begun = saved = time.monotonic()
-    before = phase.seconds
-    for index in batches(rows, size, phase.step, steps, seed):
+) -> Phase:
+    """Take the steps that a phase has still to take, on batches and noise that are a function of seed and step."""
+
+    def seeded(index: Tensor) -> Measured:
         torch.manual_seed(seed * 1_000_003 + phase.step)
-        loss, seen = loss_of(index)
-        left = (steps - phase.step) / (0.4 * steps)
-        phase.update(loss, rate * min(1.0, (phase.step + 1) / 50, max(left, 0.01)))
-        phase.measure(seen)
-        now = time.monotonic()
-        phase.seconds = before + now - begun
-        if now - saved > CHECKPOINT_SECONDS or phase.step == steps:
-            phase.save(folder)
-            saved = now
-        if phase.step % 25 == 0:
-            told = " ".join(f"{name} {value:.3f}" for name, value in phase.measured.items())
-            print(f"{phase.name} {phase.step}/{steps} {phase.seconds:.0f} s {told}", flush=True)
+        return loss_of(index)
+
+    taken = partial(batches, rows, size, seed=seed)
+    return walk(phase, steps, taken, seeded, folder, rate=rate, warmup=50, decay=0.4, least=0.01)
 
 
 def batches(rows: int, size: int, first: int, steps: int, seed: int) -> Iterator[Tensor]:

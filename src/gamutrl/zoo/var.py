@@ -7,6 +7,7 @@ fitted to what that tokenizer sees, then the transformer learns the codes of eac
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,25 +19,13 @@ from gamutrl.data.worlds import pictures
 from gamutrl.policies.next_scale import NextScale, NextScalePolicy, Tokenizer, TransformerConfig
 from gamutrl.policies.words import Words
 from gamutrl.zoo import token_build, tokens
+from gamutrl.zoo.phases import Measured, Phase
 from gamutrl.zoo.token_build import NO_PROMPT, ONE, RATE, Plan, Script
-from gamutrl.zoo.train import Phase
 
 MANY = replace(ONE, scales=(1, 2, 3, 6))
 MODEL = TransformerConfig(
     depth=4, width=96, heads=3, shared=True, words=pictures.WORDS, text_length=tokens.WORDS, text_depth=2
 )
-
-
-def build(
-    name: str = "var-tiny",
-    *,
-    steps: int | None = None,
-    seed: int = 0,
-    out: Path | str | None = None,
-    work: Path | str | None = None,
-) -> Path:
-    """Train the model, or go on where a build in `work` stopped, and write its folder. steps: of the last phase."""
-    return token_build.build(SCRIPT, name, steps, seed, out, work)
 
 
 def fit(one: Tokenizer, shown: tokens.Bank, plan: Plan, work: Path) -> tuple[NextScale, tuple[Phase, ...]]:
@@ -55,9 +44,8 @@ def train(model: NextScale, shown: tokens.Bank, plan: Plan, work: Path) -> Phase
     # Scales count by the square root of their tokens: the coarse ones decide what is drawn.
     share_K = torch.tensor(MANY.scales) / sum(MANY.scales)
     phase = Phase.start("var", model.transformer)
-    phase.resume(work)
 
-    def loss_of(index: Tensor) -> tuple[Tensor, dict[str, float]]:
+    def loss_of(index: Tensor) -> Measured:
         code_NL, word_NS = code_BL[index], word_BS[index]
         word_NS[torch.rand(len(index)) < NO_PROMPT] = empty_S
         with torch.no_grad():
@@ -67,8 +55,7 @@ def train(model: NextScale, shown: tokens.Bank, plan: Plan, work: Path) -> Phase
         loss_K = torch.stack([part.mean() for part in model.tokenizer.quantize.split(loss_NL)])
         return (share_K * loss_K).sum(), {f"scale{k}": value for k, value in enumerate(loss_K.tolist())}
 
-    tokens.drive(phase, loss_of, len(shown.prompts), plan.steps, RATE, work, plan.seed)
-    return phase
+    return tokens.drive(phase, loss_of, len(shown.prompts), plan.steps, RATE, work, plan.seed)
 
 
 SCRIPT = Script(
@@ -79,3 +66,6 @@ SCRIPT = Script(
     fit,
     NextScalePolicy.load,
 )
+
+build = partial(token_build.build, SCRIPT)
+"""Trains the model and writes its folder."""
