@@ -12,11 +12,11 @@ from by_hand import random_model, short_run
 from gamutrl.core import Batch, Context
 from gamutrl.data.worlds import charts, forms, turns
 from gamutrl.environments import SingleTurn
+from gamutrl.environments.calls import action_answer
 from gamutrl.recipes.openthinkimg import (
     ACCURACY,
     RECIPE,
     acted,
-    answer_in,
     anywhere,
     first_turn_only,
     right,
@@ -64,7 +64,7 @@ class TestTheAnswer:
         assert right(said, solution) == value
 
     def test_a_turn_without_an_ans_answers_nothing(self):
-        assert answer_in("just 7") is answer_in(act("OCR", "")) is None
+        assert action_answer("just 7") is action_answer(act("OCR", "")) is None
         assert right(["just 7"], "7") == 0
 
     def test_as_released_the_solution_may_stand_in_the_thought(self):

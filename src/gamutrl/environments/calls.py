@@ -48,6 +48,12 @@ def action_list(text: str, key: str = "actions", *, levels: int = 4) -> list[Too
     return None
 
 
+def action_answer(text: str) -> str | None:
+    """The `ans` of the first of a turn's actions; None if it has none. Source: OpenThinkIMG (2505.08617)."""
+    found = action_list(text)
+    return str(found[0].arguments["ans"]) if found and "ans" in found[0].arguments else None
+
+
 def first_group(text: str, brackets: str = "{}", levels: int = 3) -> str | None:
     """The first balanced group of brackets, nested at most so deeply, brackets included."""
     found = min(groups(text, brackets, levels), default=None)

@@ -54,15 +54,9 @@ SYSTEM = (
 KEYS = {"thought", "thoughts", "actions"}
 
 
-def answer_in(said: str) -> str | None:
-    """The `ans` of the first action of a turn, if it has one."""
-    found = calls.action_list(said)
-    return str(found[0].arguments["ans"]) if found and "ans" in found[0].arguments else None
-
-
 def right(turns: Sequence[str], solution: Any) -> float:
     """1 if the last turn's `ans` is the solution, as maths or word by word."""
-    said = answer_in(turns[-1]) if turns else None
+    said = calls.action_answer(turns[-1]) if turns else None
     return 0.0 if said is None else maths.maths(said, tags.tag_text(str(solution), missing="whole"))
 
 
@@ -72,7 +66,7 @@ def anywhere(turns: Sequence[str], solution: Any) -> float:
         return 0.0
     if maths.math_equal(turns[-1], str(solution)):
         return 1.0
-    said, truth = answer_in(turns[-1]), tags.tag_text(str(solution), missing="whole")
+    said, truth = calls.action_answer(turns[-1]), tags.tag_text(str(solution), missing="whole")
     said = turns[-1] if said is None else said
     return float(said == truth or bool(maths.math_equal(said, truth)))
 

@@ -15,9 +15,11 @@ from torch import Tensor
 from gamutrl.core import Batch, Context, Prompt, Rollout, Sampling, Source, Turn
 from gamutrl.data.sources import take
 from gamutrl.environments import Environment, SingleTurn
+from gamutrl.environments.calls import action_answer
 from gamutrl.metrics.intervals import mean_interval
 from gamutrl.policies.flow.sampling import FlowSampling
 from gamutrl.rewards.base import Reward
+from gamutrl.rewards.grading import boxed
 from gamutrl.rewards.table import score
 from gamutrl.training.samples import describe_prompt, describe_rollout, plain
 
@@ -98,7 +100,7 @@ def evaluate(
         others={reward.name: float(batch.reward(reward.name).nanmean()) for reward in evaluation.others},
         value_R=value_R,
         batch=batch,
-        answers=dict(Counter(answer_of(r.text) for r in batch.rollouts if answers_in_text(r)).most_common(40)),
+        answers=dict(Counter(answer_of(r) for r in batch.rollouts if answers_in_text(r)).most_common(40)),
         mean_length=float(batch.length_R.double().mean()),
     )
 
@@ -186,12 +188,22 @@ def score_texts(
     return score((metric,), batch, context or Context()).reward(metric.name)
 
 
-def answer_of(text: str) -> str:
-    """What a text answers, for counting: inside its last answer tag, else its end; white space folded, 60
-    characters."""
-    start = text.rfind("<answer>")
-    inside = text[start + len("<answer>") :] if start >= 0 else text[-60:]
-    return " ".join(inside.split("</answer>")[0].split())[:60]
+def answer_of(rollout: Rollout) -> str:
+    """What a rollout answers, for counting; white space folded, 60 characters.
+
+    Inside its last answer tag or box, or the `ans` of its last turn's action; else the end of its text. Nothing if that
+    is a call, or its budget was spent: then it never answered.
+    """
+    if not rollout.turns:
+        return ""
+    text, last = rollout.text, rollout.turns[-1]
+    _, tag, tagged = text.rpartition("<answer>")
+    said = tagged.partition("</answer>")[0] if tag else boxed(text)
+    if said is None:
+        said = action_answer(last.text)
+    if said is None:
+        said = "" if last.calls or rollout.end == "budget" else text[-60:]
+    return " ".join(said.split())[:60]
 
 
 def write_outcome(outcome: Outcome, folder: Path, name: str, samples: int) -> None:
