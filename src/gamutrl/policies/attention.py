@@ -204,8 +204,10 @@ class Cached:
     neighbours and as many for each, attend to them in one product. In a shorter type that product would be rounded, so
     the prompts are expanded to their rows and the fused kernel does it all.
 
-    index_NC: where in its own sequence a row's column lies (-1: nothing of this row is there). Rows advance in the same
-    columns whatever their lengths, so a step is one contiguous write; `dense` says that no row has a hole.
+    layers: each layer's keys and values `[P, Hk, R, columns, D]`, R rows a prompt; where the prompts are expanded,
+    every row is a prompt's only one. index_NC: where in its own sequence a row's column lies (-1: nothing of this row
+    is there). Rows advance in the same columns whatever their lengths, so a step is one contiguous write; `dense`
+    says that no row has a hole.
     """
 
     def __init__(self, prompts: Layers, layers: Layers, prompt_N: Tensor, index_NC: Tensor, block_NC: Tensor | None):
@@ -216,7 +218,7 @@ class Cached:
         self.dense = False
         self.rows: Tensor | None = None
         self.hidden: dict[int | None, Tensor | None] = {}
-        self.step = 0
+        self.length = 0
 
     @classmethod
     def of_prompts(
@@ -228,17 +230,21 @@ class Cached:
         ragged = Ragged(0, lengths, device)
         width = ragged.width
 
-        def empty(padded: Tensor, columns: int) -> Tensor:
-            return padded.new_zeros(rows, padded.shape[1], columns, padded.shape[3])
+        def empty(padded: Tensor, groups: int, columns: int) -> Tensor:
+            return padded.new_zeros(groups, padded.shape[1], rows // groups, columns, padded.shape[3])
 
         def expanded(padded: Tensor) -> Tensor:
-            whole = empty(padded, width + room)
-            whole[:, :, :width] = padded[prompt_N]
+            whole = empty(padded, rows, width + room)
+            whole[:, :, 0, :width] = padded[prompt_N]
             return whole
 
         padded = {n: (ragged.pad(key).contiguous(), ragged.pad(value).contiguous()) for n, (key, value) in kept.items()}
         if some.dtype == torch.float32:
-            prompts, layers = padded, {n: (empty(k, room), empty(v, room)) for n, (k, v) in padded.items()}
+            count = len(lengths)
+            prompts, layers = (
+                padded,
+                {n: (empty(k, count, room), empty(v, count, room)) for n, (k, v) in padded.items()},
+            )
         else:
             prompts, layers = {}, {n: (expanded(k), expanded(v)) for n, (k, v) in padded.items()}
         index = torch.full((rows, width + room), -1, dtype=torch.long, device=device)
@@ -264,7 +270,7 @@ class Cached:
             self.block_NC[whole, begin : self.columns] = -1 if block is None else block
         if rows is not None or length > 1:
             self.dense = False
-        self.rows, self.step, self.hidden = rows, length, {}
+        self.rows, self.length, self.hidden = rows, length, {}
 
     def hole(self, rows: Tensor) -> None:
         """Rows that wait while others decode: the column just opened holds nothing of theirs."""
@@ -292,78 +298,87 @@ class Cached:
 
     def select(self, rows: Tensor) -> None:
         """Keep some rows (as `even` has them); the others' memory is freed."""
-        self.layers = {n: (key[rows], value[rows]) for n, (key, value) in self.layers.items()}
+        left = self.prompt_N[rows].unique() if self.prompts else rows
+
+        def kept(tensor: Tensor) -> Tensor:
+            chosen = tensor.transpose(1, 2).flatten(0, 1)[rows]
+            return chosen.unflatten(0, (len(left), len(rows) // max(1, len(left)))).transpose(1, 2).contiguous()
+
+        self.layers = {n: (kept(key), kept(value)) for n, (key, value) in self.layers.items()}
         self.index_NC = self.index_NC[rows]
         self.block_NC = None if self.block_NC is None else self.block_NC[rows]
         self.prompt_N = self.prompt_N[rows]
         if self.prompts:
-            left = self.prompt_N.unique()
             self.prompts = {n: (key[left], value[left]) for n, (key, value) in self.prompts.items()}
             self.prompt_N = torch.searchsorted(left, self.prompt_N)
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None) -> Tensor:
-        keys, values = self.layers[layer]
+        if self.length == 1 and self.rows is None:
+            return self.step(layer, query[:, :, 0], key[:, :, 0], value[:, :, 0], scale, window)[:, None]
+        keys, values = (tensor.transpose(1, 2) for tensor in self.layers[layer])
         end = self.columns - self.shared
-        begin, whole = end - self.step, slice(None) if self.rows is None else self.rows
-        keys[whole, :, begin:end] = key
-        values[whole, :, begin:end] = value
-        hidden = self._hidden(window)
-        if self.step == 1 and self.rows is None:
-            # One query a row: the heads that share a key head stand in for queries, so nothing is repeated.
-            folded = query.view(query.shape[0], keys.shape[1], -1, query.shape[3])
-            if self.prompts:
-                out = self._two_parts(layer, folded, keys[:, :, :end], values[:, :, :end], scale, hidden)
-            else:
-                seen = None if hidden is None else ~hidden
-                out = scaled_dot_product_attention(
-                    folded, keys[:, :, :end], values[:, :, :end], attn_mask=seen, scale=scale
-                )
-            return out.reshape(query.shape[0], 1, query.shape[1], query.shape[3])
-        keys, values = keys[whole, :, :end], values[whole, :, :end]
+        rows = torch.arange(len(self.prompt_N), device=query.device) if self.rows is None else self.rows
+        group, place = rows // keys.shape[1], rows % keys.shape[1]
+        keys[group, place, :, end - self.length : end] = key
+        values[group, place, :, end - self.length : end] = value
+        keys, values = keys[group, place, :, :end], values[group, place, :, :end]
         if self.prompts:
             prompt_key, prompt_value = self.prompts[layer]
-            own = self.prompt_N[whole]
-            keys, values = torch.cat([prompt_key[own], keys], 2), torch.cat([prompt_value[own], values], 2)
+            keys, values = torch.cat([prompt_key[group], keys], 2), torch.cat([prompt_value[group], values], 2)
+        hidden = self._hidden(window)
         return _attention(query, keys, values, None if hidden is None else ~hidden, scale).transpose(1, 2)
+
+    def step(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None) -> Tensor:
+        """One token of every row: queries `[N, H, D]`, keys and values `[N, Hk, D]` to its output `[N, H, D]`.
+
+        The heads that share a key head stand in for queries, so nothing is repeated.
+        """
+        keys, values = self.layers[layer]
+        end = self.columns - self.shared
+        groups, heads, rows = keys.shape[:3]
+        keys[:, :, :, end - 1] = key.unflatten(0, (groups, rows)).transpose(1, 2)
+        values[:, :, :, end - 1] = value.unflatten(0, (groups, rows)).transpose(1, 2)
+        keys, values, hidden = keys[:, :, :, :end], values[:, :, :, :end], self._hidden(window)
+        # [P, Hk, R, g, D]
+        folded = query.view(groups, rows, heads, -1, query.shape[-1]).transpose(1, 2)
+        if self.prompts:
+            out = self._two_parts(layer, folded, keys, values, scale, hidden)
+        else:
+            seen = None if hidden is None else ~hidden
+            out = scaled_dot_product_attention(
+                folded[:, :, 0], keys[:, :, 0], values[:, :, 0], attn_mask=seen, scale=scale
+            )[:, :, None]
+        return out.transpose(1, 2).reshape(query.shape)
 
     def _two_parts(
         self, layer: int, query: Tensor, keys: Tensor, values: Tensor, scale: float, hidden: Tensor | None
     ) -> Tensor:
-        """Attention `[N, Hk, g, D]` to the prompts, once for all of their rows, and to each row's own columns."""
-        prompt_key, prompt_value = self.prompts[layer]
-        prompts, rows, folded = len(prompt_key), len(query), query.shape[2]
-        query = query * scale
-
-        def together(tensor: Tensor) -> Tensor:
-            """`[N, Hk, g, X]` to `[P, Hk, rows · g, X]`."""
-            return tensor.unflatten(0, (prompts, -1)).transpose(1, 2).flatten(2, 3)
-
-        score = torch.cat(
-            [together(query) @ prompt_key.transpose(2, 3), together(query @ keys.transpose(2, 3))], dim=-1
-        )
+        """Attention `[P, Hk, R, g, D]` to the prompts, once for all of their rows, and to each row's own columns."""
+        prompt_key, prompt_value = (tensor.flatten(0, 1) for tensor in self.prompts[layer])
+        shape, width = query.shape, prompt_key.shape[1]
+        query = (query if scale == 1 else query * scale).reshape(*shape[:2], -1, shape[4])
+        to_prompt = query.flatten(0, 1) @ prompt_key.transpose(1, 2)
+        to_own = query.reshape(-1, *shape[3:]) @ keys.flatten(0, 2).transpose(1, 2)
+        score = torch.cat([to_prompt.view(*shape[:4], -1), to_own.view(*shape[:4], -1)], dim=-1)
         if hidden is not None:
-            hidden = hidden.view(prompts, 1, rows // prompts, 1, -1).expand(-1, -1, -1, folded, -1).flatten(2, 3)
-            score = score.masked_fill(hidden, -torch.inf)
+            score = score.masked_fill(hidden.view(shape[0], 1, shape[2], 1, -1), -torch.inf)
         weight = score.softmax(-1)
-        width = prompt_key.shape[2]
-
-        def apart(tensor: Tensor) -> Tensor:
-            """`[P, Hk, rows · g, X]` to `[N, Hk, g, X]`."""
-            return tensor.unflatten(2, (-1, folded)).transpose(1, 2).flatten(0, 1)
-
-        return apart(weight[..., :width] @ prompt_value) + apart(weight[..., width:]) @ values
+        out = weight[..., :width].flatten(2, 3).flatten(0, 1) @ prompt_value
+        return torch.baddbmm(out.view(-1, *shape[3:]), weight[..., width:].flatten(0, 2), values.flatten(0, 2)).view(
+            shape
+        )
 
     def _hidden(self, window: int | None) -> Tensor | None:
         """What is not seen, `[B, 1, L, columns]`; None if all is."""
         if window not in self.hidden:
-            if self.dense and self.step == 1 and (window is None or self.columns <= window):
+            if self.dense and self.length == 1 and (window is None or self.columns <= window):
                 self.hidden[window] = None
             else:
                 whole = slice(None) if self.rows is None else self.rows
                 index = self.index_NC[whole, : self.columns]
                 block = None if self.block_NC is None else self.block_NC[whole, : self.columns]
-                query = index[:, -self.step :]
-                seen = _visible(query, index, None if block is None else block[:, -self.step :], block, window)
+                query = index[:, -self.length :]
+                seen = _visible(query, index, None if block is None else block[:, -self.length :], block, window)
                 # A query that is padding looks at everything, so that it is a number.
                 self.hidden[window] = ~(seen | (query < 0)[:, None, :, None])
         return self.hidden[window]
@@ -375,7 +390,7 @@ class Cached:
         more = max(columns, have + have // 2) - have
 
         def wider(tensor: Tensor) -> Tensor:
-            return torch.cat([tensor, tensor.new_zeros(*tensor.shape[:2], more, tensor.shape[3])], dim=2)
+            return torch.cat([tensor, tensor.new_zeros(*tensor.shape[:3], more, tensor.shape[4])], dim=3)
 
         self.layers = {n: (wider(key), wider(value)) for n, (key, value) in self.layers.items()}
         self.index_NC = nn.functional.pad(self.index_NC, (0, more), value=-1)

@@ -100,13 +100,13 @@ def rms_norm(module: Any, x: Tensor) -> Tensor:
         return module(x)
     if torch.is_grad_enabled():
         return _RMSNorm.apply(x, module.weight, module.variance_epsilon)
-    return (x * _inverse_size(x, module.variance_epsilon)).mul_(module.weight)
+    return (x * inverse_size(x, module.variance_epsilon)).mul_(module.weight)
 
 
 class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        inverse = _inverse_size(x, eps)
+        inverse = inverse_size(x, eps)
         ctx.save_for_backward(x, weight, inverse)
         return (x * inverse).mul_(weight)
 
@@ -121,7 +121,7 @@ class _RMSNorm(torch.autograd.Function):
         return torch.mul(grad, weight, out=both).mul_(inverse).addcmul_(x, share).view(shape), of_weight, None
 
 
-def _inverse_size(x: Tensor, eps: float) -> Tensor:
+def inverse_size(x: Tensor, eps: float) -> Tensor:
     """1 / √(mean of squares + eps) over the last axis, which is kept."""
     return torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().mul_(1 / x.shape[-1]).add_(eps).rsqrt_()
 

@@ -80,7 +80,7 @@ class Backbone:
 
         wanted: of which tokens, `[W]` of the flattened B·L; then they are `[W, D]`.
         """
-        position = position if self.axes == 3 else position[0]
+        position = self.counted(position)
         if self.decoder is not None and self.decoder.ready:
             return self.decoder(embeds, position, layout, wanted, **(deep or {}))
         if self._dummy is None or self._dummy.device != embeds.device:
@@ -96,6 +96,10 @@ class Backbone:
         )
         states = out.last_hidden_state
         return states if wanted is None else states.flatten(0, 1).index_select(0, wanted)
+
+    def counted(self, position: Tensor) -> Tensor:
+        """Positions `[A, B, L]` as the language model takes them."""
+        return position if self.axes == 3 else position[0]
 
     def features(self, kind: str, media: dict[str, Tensor]) -> list[Tensor]:
         """Encoded pictures `[tokens, D]`, and where the model has them the deeper layers' (one tensor a layer)."""

@@ -18,6 +18,7 @@ from gamutrl.policies.media import embedded
 from gamutrl.policies.sampling import choose
 from gamutrl.policies.scoring import scored
 from gamutrl.policies.segments import Segment, Segments
+from gamutrl.policies.still import Still
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +71,9 @@ class Native:
         self.block = self.backbone.blocks and any(prompt.placed for prompt in prompts)
         block = torch.cat([prompt.block_L for prompt in prompts]).to(device) if self.block else None
         self.cache = Cached.of_prompts(kept, [len(prompt) for prompt in prompts], prompt_N, room, block)
+        decoder, head = self.backbone.decoder, self.backbone.logits
+        self.still = Still(decoder, head) if decoder is not None and Still.fits(decoder, head) else None
+        self.logits = self.backbone.logits if self.still is None else self.still.logits
         self.number = list(range(len(prompt_R)))
         self.last = torch.cat(lasts)[prompt_N]
         self.length = torch.tensor([len(prompt) for prompt in prompts], device=device)[prompt_N]
@@ -90,7 +94,7 @@ class Native:
         hidden = self.last
         for step in range(sampling.max_tokens):
             with self._briefly():
-                logits = scored(self.backbone.logits(hidden), sampling.score_temperature, self.banned)
+                logits = scored(self.logits(hidden), sampling.score_temperature, self.banned)
                 token, logp = choose(logits, uniform_NT[:, step], sampling)
             for rollout, one, value in zip(self.number, token.tolist(), logp.tolist()):
                 if rollout not in live:
@@ -192,7 +196,10 @@ class Native:
             self.cache.hole(held)
             self.length[held] -= 1
             self.reached[held] -= 1
-        return self.backbone.hidden(self.backbone.embed(token[:, None]), position, self.cache)[:, 0]
+        embeds = self.backbone.embed(token)
+        if self.still is not None:
+            return self.still(embeds, self.backbone.counted(position), self.cache)
+        return self.backbone.hidden(embeds[:, None], position, self.cache)[:, 0]
 
     def _briefly(self) -> AbstractContextManager[None]:
         """One token a row is little work."""
