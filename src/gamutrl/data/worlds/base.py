@@ -2,8 +2,7 @@
 
 A world is a module of `gamutrl.data.worlds` that offers what `World` lists, so
 `worlds.digits.rows("train", 8, seed=0, task="sum")`. Inside, a task is three functions: `draw` invents what is on the
-canvas and what is asked, `ask` puts the question, `solve` answers it; `make_rows` and `write_demonstration` do the rest
-for all worlds.
+canvas and what is asked, `ask` puts the question, `solve` answers it; `Offered` does the rest for all worlds.
 """
 
 from __future__ import annotations
@@ -87,6 +86,25 @@ class Task:
     caption: Callable[[Facts], str]
     constant: Sequence[str | Solution] = ()
     columns: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Offered:
+    """What a world offers of its tasks (`World`). add: puts further columns on a row."""
+
+    world: str
+    tasks: Mapping[str, Task]
+    add: Callable[[Prompt], Prompt] | None = None
+
+    def rows(self, split: Split, n: int, seed: int = 0, *, task: str, **knobs: Any) -> list[Prompt]:
+        made = make_rows(self.world, self.tasks, split, n, seed, task, knobs)
+        return [self.add(row) for row in made] if self.add else made
+
+    def demonstrate(self, row: Prompt, style: str = "direct", error_rate: float = 0.0, seed: int = 0) -> str:
+        return write_demonstration(self.tasks, row, style, error_rate, seed)
+
+    def answers(self, task: str, **knobs: Any) -> Sequence[str]:
+        return constant_answers(self.world, self.tasks, task, knobs)
 
 
 def make_rows(

@@ -31,16 +31,6 @@ Facts = dict[str, Any]
 _GREY = (140, 140, 140)
 
 
-def rows(split: Split, n: int, seed: int = 0, *, task: str, **knobs: Any) -> list[Prompt]:
-    """`n` rows of a task; train and test never draw the same chart, since their randomness is apart."""
-    return base.make_rows("charts", _TASKS, split, n, seed, task, knobs)
-
-
-def demonstrate(row: Prompt, style: str = "direct", error_rate: float = 0.0, seed: int = 0) -> str:
-    """An assistant text that answers the row (see `base.STYLES`)."""
-    return base.write_demonstration(_TASKS, row, style, error_rate, seed)
-
-
 def demonstrate_turns(
     row: Prompt,
     write: turns.Writer = turns.zoom_call,
@@ -79,11 +69,6 @@ def demonstrate_turns(
         plan = turns.Plan((), "", solution.answer)
     plan = turns.clumsy(plan, rng, detour, error_rate, base.wrong_answer(solution, rng))
     return turns.written(plan, write, form)
-
-
-def answers(task: str, **knobs: Any) -> Sequence[str]:
-    """The answers a policy that does not look could always give."""
-    return base.constant_answers("charts", _TASKS, task, knobs)
 
 
 # What is on a chart
@@ -330,3 +315,6 @@ _TASKS: dict[str, Task] = {
     "above": _task(_draw_above, [str(k) for k in range(5)]),
 }
 TASKS = tuple(_TASKS)
+
+_OFFERED = base.Offered("charts", _TASKS)
+rows, demonstrate, answers = _OFFERED.rows, _OFFERED.demonstrate, _OFFERED.answers

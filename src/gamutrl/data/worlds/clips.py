@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gamutrl.core import Part, Prompt, video
+from gamutrl.core import Part, video
 from gamutrl.data.worlds import base, render
 from gamutrl.data.worlds.base import Query, Solution, Split, Task
 from gamutrl.data.worlds.scenes import COLOURS, LETTERS, SHAPES, lettered, name
@@ -22,21 +22,6 @@ DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 Track = dict[str, Any]
 Clip = dict[str, Any]
 _KINDS = tuple((colour, shape) for colour in COLOURS for shape in SHAPES)
-
-
-def rows(split: Split, n: int, seed: int = 0, *, task: str, **knobs: Any) -> list[Prompt]:
-    """`n` rows of a task; train and test never draw the same clip, since their randomness is apart."""
-    return base.make_rows("clips", _TASKS, split, n, seed, task, knobs)
-
-
-def demonstrate(row: Prompt, style: str = "direct", error_rate: float = 0.0, seed: int = 0) -> str:
-    """An assistant text that answers the row (see `base.STYLES`)."""
-    return base.write_demonstration(_TASKS, row, style, error_rate, seed)
-
-
-def answers(task: str, **knobs: Any) -> Sequence[str]:
-    """The answers a policy that does not look could always give."""
-    return base.constant_answers("clips", _TASKS, task, knobs)
 
 
 # What happens in a clip
@@ -267,3 +252,6 @@ _TASKS: dict[str, Task] = {
     "choice": _task(_draw_choice, _ask_choice, _solve_choice, tuple(LETTERS)),
 }
 TASKS = tuple(_TASKS)
+
+_OFFERED = base.Offered("clips", _TASKS)
+rows, demonstrate, answers = _OFFERED.rows, _OFFERED.demonstrate, _OFFERED.answers

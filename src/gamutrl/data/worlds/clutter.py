@@ -29,27 +29,6 @@ Thing = dict[str, Any]
 Facts = dict[str, Any]
 
 
-def rows(split: Split, n: int, seed: int = 0, *, task: str, **knobs: Any) -> list[Prompt]:
-    """`n` rows of a task; train and test never draw the same page, since their randomness is apart."""
-    made = base.make_rows("clutter", _TASKS, split, n, seed, task, knobs)
-    return [
-        replace(
-            row,
-            columns={
-                **row.columns,
-                "targets": [thing["box"] for thing in _targets(row.columns["facts"], row.columns["query"])],
-                "evidence": _patches(row.columns["facts"]),
-            },
-        )
-        for row in made
-    ]
-
-
-def demonstrate(row: Prompt, style: str = "direct", error_rate: float = 0.0, seed: int = 0) -> str:
-    """An assistant text that answers the row at once (see `base.STYLES`)."""
-    return base.write_demonstration(_TASKS, row, style, error_rate, seed)
-
-
 def demonstrate_turns(
     row: Prompt,
     write: turns.Writer = turns.zoom_call,
@@ -67,11 +46,6 @@ def demonstrate_turns(
     plan = turns.Plan(looks, solution.thought, solution.written(columns["notation"]))
     plan = turns.clumsy(plan, rng, detour, error_rate, base.wrong_answer(solution, rng) if solution.answer else "")
     return turns.written(plan, write, form)
-
-
-def answers(task: str, **knobs: Any) -> Sequence[str]:
-    """The answers a policy that does not look could always give."""
-    return base.constant_answers("clutter", _TASKS, task, knobs)
 
 
 def detect(
@@ -177,6 +151,12 @@ def _task(ask: Callable[[Query], str], solve: Callable[[Facts, Query], Solution]
     return Task(_draw, ask, solve, _media, caption, constant)
 
 
+def _with_evidence(row: Prompt) -> Prompt:
+    facts, query = row.columns["facts"], row.columns["query"]
+    targets = [thing["box"] for thing in _targets(facts, query)]
+    return replace(row, columns={**row.columns, "targets": targets, "evidence": _patches(facts)})
+
+
 _TASKS: dict[str, Task] = {
     "regions": _task(
         lambda q: f"Where to look for {scenes.phrase(q, plural=True)}?",
@@ -188,3 +168,6 @@ _TASKS: dict[str, Task] = {
     ),
 }
 TASKS = tuple(_TASKS)
+
+_OFFERED = base.Offered("clutter", _TASKS, _with_evidence)
+rows, demonstrate, answers = _OFFERED.rows, _OFFERED.demonstrate, _OFFERED.answers

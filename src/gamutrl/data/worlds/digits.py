@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gamutrl.core import Part, Prompt, image, video
+from gamutrl.core import Part, image, video
 from gamutrl.data.worlds import base, render
 from gamutrl.data.worlds.base import Query, Solution, Split, Task
 
@@ -23,25 +23,10 @@ Digit = dict[str, Any]
 _NUMBERS = [str(k) for k in range(10)]
 
 
-def rows(split: Split, n: int, seed: int = 0, *, task: str, **knobs: Any) -> list[Prompt]:
-    """`n` rows of a task; train and test canvases share no scan."""
-    return base.make_rows("digits", _TASKS, split, n, seed, task, knobs)
-
-
-def demonstrate(row: Prompt, style: str = "direct", error_rate: float = 0.0, seed: int = 0) -> str:
-    """An assistant text that answers the row (see `base.STYLES`)."""
-    return base.write_demonstration(_TASKS, row, style, error_rate, seed)
-
-
 def answer_to(task: str, facts: Any, query: Query) -> tuple[str, str]:
     """A plain question about these facts, and its answer."""
     chosen = base.find_task("digits", _TASKS, task)
     return chosen.ask(query), chosen.solve(facts, query).written()
-
-
-def answers(task: str, **knobs: Any) -> Sequence[str]:
-    """The answers a policy that does not look could always give."""
-    return base.constant_answers("digits", _TASKS, task, knobs)
 
 
 # What is on a canvas
@@ -303,3 +288,6 @@ _TASKS: dict[str, Task] = {
     ),
 }
 TASKS = tuple(_TASKS)
+
+_OFFERED = base.Offered("digits", _TASKS)
+rows, demonstrate, answers = _OFFERED.rows, _OFFERED.demonstrate, _OFFERED.answers

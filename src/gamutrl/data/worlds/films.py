@@ -29,17 +29,6 @@ BLUR = 12
 Film = dict[str, Any]
 
 
-def rows(split: Split, n: int, seed: int = 0, *, task: str, **knobs: Any) -> list[Prompt]:
-    """`n` rows of a task; train and test share no scan of a digit."""
-    made = base.make_rows("films", _TASKS, split, n, seed, task, knobs)
-    return [replace(row, columns={**row.columns, "evidence": _evidence(row)}) for row in made]
-
-
-def demonstrate(row: Prompt, style: str = "direct", error_rate: float = 0.0, seed: int = 0) -> str:
-    """An assistant text that answers the row at once (see `base.STYLES`)."""
-    return base.write_demonstration(_TASKS, row, style, error_rate, seed)
-
-
 def demonstrate_turns(
     row: Prompt,
     write: turns.Writer = turns.crop_or_frames_call,
@@ -61,11 +50,6 @@ def demonstrate_turns(
         turns.Plan(looks, solution.thought, solution.answer), rng, 0.0, error_rate, base.wrong_answer(solution, rng)
     )
     return turns.written(plan, write, form)
-
-
-def answers(task: str, **knobs: Any) -> Sequence[str]:
-    """The answers a policy that does not look could always give."""
-    return base.constant_answers("films", _TASKS, task, knobs)
 
 
 def frames_of(prompt: Prompt) -> list[Image.Image]:
@@ -158,6 +142,12 @@ def _media(film: Film) -> list[Part]:
 
 
 _DIGITS = [str(k) for k in range(10)]
+
+
+def _with_evidence(row: Prompt) -> Prompt:
+    return replace(row, columns={**row.columns, "evidence": _evidence(row)})
+
+
 _TASKS: dict[str, Task] = {
     "digit": Task(_draw_digit, lambda q: "Which digit is shown?", _solve_digits, _media, read, _DIGITS),
     "sum": Task(_draw_sum, lambda q: "Sum of the digits?", _solve_digits, _media, read, [str(k) for k in range(19)]),
@@ -166,3 +156,6 @@ _TASKS: dict[str, Task] = {
     ),
 }
 TASKS = tuple(_TASKS)
+
+_OFFERED = base.Offered("films", _TASKS, _with_evidence)
+rows, demonstrate, answers = _OFFERED.rows, _OFFERED.demonstrate, _OFFERED.answers

@@ -220,16 +220,6 @@ class Sliding:
 GAMES: dict[str, type] = {"2048": Doubling, "match": Matching, "link": Linking, "slide": Sliding}
 
 
-def rows(split: Split, n: int, seed: int = 0, *, task: str, **knobs: Any) -> list[Prompt]:
-    """`n` rows: a state of a game each; train and test are played apart."""
-    return [_with_state(row) for row in base.make_rows("games", _TASKS, split, n, seed, task, knobs)]
-
-
-def demonstrate(row: Prompt, style: str = "direct", error_rate: float = 0.0, seed: int = 0) -> str:
-    """An assistant text that answers the row (see `base.STYLES`)."""
-    return base.write_demonstration(_TASKS, row, style, error_rate, seed)
-
-
 def perceived(row: Prompt, style: str = "work", error_rate: float = 0.0, seed: int = 0, *, misread: float = 0.0) -> str:
     """A demonstration that says first what is on the board (G1's cold start), with probability `misread` one tile
     wrong."""
@@ -241,11 +231,6 @@ def perceived(row: Prompt, style: str = "work", error_rate: float = 0.0, seed: i
         place = rng.randrange(len(line))
         line[place] = rng.choice([tile for other in board for tile in other if tile != line[place]] or [line[place]])
     return f"<perception>{game_of(row).text(board)}</perception>\n{said}"
-
-
-def answers(task: str, **knobs: Any) -> Sequence[str]:
-    """The answers a policy that does not look could always give."""
-    return base.constant_answers("games", _TASKS, task, knobs)
 
 
 def game_of(prompt: Prompt) -> Game:
@@ -412,3 +397,6 @@ _TASKS: dict[str, Task] = {
     "slide": Task(_drawer("slide"), lambda q: f"Move the gap: {_DIRECTIONS}", _solve, _media, _caption, tuple("0123")),
 }
 TASKS = tuple(_TASKS)
+
+_OFFERED = base.Offered("games", _TASKS, _with_state)
+rows, demonstrate, answers = _OFFERED.rows, _OFFERED.demonstrate, _OFFERED.answers

@@ -74,27 +74,6 @@ class Page:
         return sheet.picture
 
 
-def rows(split: Split, n: int, seed: int = 0, *, task: str, **knobs: Any) -> list[Prompt]:
-    """`n` rows of a task; train and test share no page and no scan of a digit."""
-    made = base.make_rows("library", _TASKS, split, n, seed, task, knobs)
-    return [
-        replace(
-            row,
-            columns={
-                **row.columns,
-                "golden": [page.name for page in _asked(row)],
-                "evidence": [PLATES[page.plate] for page in _asked(row)],
-            },
-        )
-        for row in made
-    ]
-
-
-def demonstrate(row: Prompt, style: str = "direct", error_rate: float = 0.0, seed: int = 0) -> str:
-    """An assistant text that answers the row at once (see `base.STYLES`)."""
-    return base.write_demonstration(_TASKS, row, style, error_rate, seed)
-
-
 def demonstrate_turns(
     row: Prompt,
     write: turns.Writer = turns.search_or_crop_tag,
@@ -127,11 +106,6 @@ def demonstrate_turns(
         plan = turns.Plan(looks, "", rng.choice(answers(columns["task"])))
     plan = turns.clumsy(plan, rng, detour, error_rate, base.wrong_answer(solution, rng))
     return turns.written(plan, write, form)
-
-
-def answers(task: str, **knobs: Any) -> Sequence[str]:
-    """The answers a policy that does not look could always give."""
-    return base.constant_answers("library", _TASKS, task, knobs)
 
 
 def collection_of(prompt: Prompt) -> tuple[Page, ...]:
@@ -212,6 +186,12 @@ def caption(facts: dict[str, Any]) -> str:
     return f"{facts['pages']} pages"
 
 
+def _with_evidence(row: Prompt) -> Prompt:
+    asked = _asked(row)
+    golden, evidence = [page.name for page in asked], [PLATES[page.plate] for page in asked]
+    return replace(row, columns={**row.columns, "golden": golden, "evidence": evidence})
+
+
 _TASKS: dict[str, Task] = {
     "digit": Task(
         _draw,
@@ -231,3 +211,6 @@ _TASKS: dict[str, Task] = {
     ),
 }
 TASKS = tuple(_TASKS)
+
+_OFFERED = base.Offered("library", _TASKS, _with_evidence)
+rows, demonstrate, answers = _OFFERED.rows, _OFFERED.demonstrate, _OFFERED.answers

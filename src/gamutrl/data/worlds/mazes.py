@@ -32,16 +32,6 @@ Maze = dict[str, Any]
 """kind, size, start, goal, holes (cells), walls (for each cell, which sides have one)."""
 
 
-def rows(split: Split, n: int, seed: int = 0, *, task: str, **knobs: Any) -> list[Prompt]:
-    """`n` rows of a task; train and test never draw the same maze, since their randomness is apart."""
-    return [_with_distances(row) for row in base.make_rows("mazes", _TASKS, split, n, seed, task, knobs)]
-
-
-def demonstrate(row: Prompt, style: str = "direct", error_rate: float = 0.0, seed: int = 0) -> str:
-    """An assistant text that answers the row (see `base.STYLES`)."""
-    return base.write_demonstration(_TASKS, row, style, error_rate, seed)
-
-
 def demonstrate_turns(
     row: Prompt, error_rate: float = 0.0, seed: int = 0, *, form: str = "think", most: int = 32
 ) -> list[str]:
@@ -57,11 +47,6 @@ def demonstrate_turns(
         if at not in distance:
             break
     return said
-
-
-def answers(task: str, **knobs: Any) -> Sequence[str]:
-    """The answers a policy that does not look could always give."""
-    return base.constant_answers("mazes", _TASKS, task, knobs)
 
 
 # Rules
@@ -325,3 +310,6 @@ _TASKS: dict[str, Task] = {
     "end": _task(_draw_end, _solve_end, tuple(LETTERS)),
 }
 TASKS = tuple(_TASKS)
+
+_OFFERED = base.Offered("mazes", _TASKS, _with_distances)
+rows, demonstrate, answers = _OFFERED.rows, _OFFERED.demonstrate, _OFFERED.answers

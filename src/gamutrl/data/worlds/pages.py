@@ -31,16 +31,6 @@ Thing = dict[str, Any]
 Facts = dict[str, Any]
 
 
-def rows(split: Split, n: int, seed: int = 0, *, task: str, **knobs: Any) -> list[Prompt]:
-    """`n` rows of a task; train and test share no scan of a digit."""
-    return [_with_evidence(row) for row in base.make_rows("pages", _TASKS, split, n, seed, task, knobs)]
-
-
-def demonstrate(row: Prompt, style: str = "direct", error_rate: float = 0.0, seed: int = 0) -> str:
-    """An assistant text that answers the row at once (see `base.STYLES`)."""
-    return base.write_demonstration(_TASKS, row, style, error_rate, seed)
-
-
 def demonstrate_turns(
     row: Prompt,
     write: turns.Writer = turns.zoom_call,
@@ -67,11 +57,6 @@ def demonstrate_turns(
     plan = turns.Plan(looks, solution.thought, solution.answer)
     plan = turns.clumsy(plan, rng, detour, error_rate, base.wrong_answer(solution, rng))
     return turns.written(plan, write, form)
-
-
-def answers(task: str, **knobs: Any) -> Sequence[str]:
-    """The answers a policy that does not look could always give."""
-    return base.constant_answers("pages", _TASKS, task, knobs)
 
 
 # What is on a page
@@ -226,3 +211,6 @@ _TASKS: dict[str, Task] = {
     "find": _task(_draw_find, _solve_find, [f"{colour} {shape}" for colour, shape in scenes.KINDS]),
 }
 TASKS = tuple(_TASKS)
+
+_OFFERED = base.Offered("pages", _TASKS, _with_evidence)
+rows, demonstrate, answers = _OFFERED.rows, _OFFERED.demonstrate, _OFFERED.answers

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from gamutrl.core import Part, Prompt, image
+from gamutrl.core import Part, image
 from gamutrl.data.worlds import base, render
 from gamutrl.data.worlds.base import Query, Solution, Split, Task
 from gamutrl.data.worlds.scenes import LETTERS, lettered
@@ -25,22 +25,12 @@ from gamutrl.data.worlds.scenes import LETTERS, lettered
 STYLES = base.STYLES
 
 
-def rows(split: Split, n: int, seed: int = 0, *, task: str, **knobs: Any) -> list[Prompt]:
-    """`n` rows of a task; photographs of the test split come from a part that training never sees."""
-    return base.make_rows("puzzles", _TASKS, split, n, seed, task, knobs)
-
-
-def demonstrate(row: Prompt, style: str = "direct", error_rate: float = 0.0, seed: int = 0) -> str:
-    """An assistant text that answers the row (see `base.STYLES`)."""
-    return base.write_demonstration(_TASKS, row, style, error_rate, seed)
-
-
 def answers(task: str, **knobs: Any) -> Sequence[str]:
     """The answers a policy that does not look could always give."""
     if task == "full":
         pieces = int(np.prod(knobs.get("shape", (2, 2))))
         return [" ".join(map(str, order)) for order in itertools.permutations(range(1, pieces + 1))]
-    return base.constant_answers("puzzles", _TASKS, task, knobs)
+    return _OFFERED.answers(task, **knobs)
 
 
 def landscape(seed: int) -> render.Canvas:
@@ -173,3 +163,6 @@ _TASKS: dict[str, Task] = {
     ),
 }
 TASKS = tuple(_TASKS)
+
+_OFFERED = base.Offered("puzzles", _TASKS)
+rows, demonstrate = _OFFERED.rows, _OFFERED.demonstrate

@@ -46,16 +46,6 @@ SMALL, LARGE = 11, 17
 """The sides of small and large shapes."""
 
 
-def rows(split: Split, n: int, seed: int = 0, *, task: str, **knobs: Any) -> list[Prompt]:
-    """`n` rows of a task; train and test never draw the same room, since their randomness is apart."""
-    return [_with_columns(row) for row in base.make_rows("rooms", _TASKS, split, n, seed, task, knobs)]
-
-
-def demonstrate(row: Prompt, style: str = "direct", error_rate: float = 0.0, seed: int = 0) -> str:
-    """An assistant text that answers the row (see `base.STYLES`)."""
-    return base.write_demonstration(_TASKS, row, style, error_rate, seed)
-
-
 def demonstrate_turns(
     row: Prompt, error_rate: float = 0.0, seed: int = 0, *, tries: int = 2, style: str = "direct"
 ) -> list[str]:
@@ -67,11 +57,6 @@ def demonstrate_turns(
         if said[-1] == demonstrate(row, style):
             break
     return said
-
-
-def answers(task: str, **knobs: Any) -> Sequence[str]:
-    """The answers a policy that does not look could always give."""
-    return base.constant_answers("rooms", _TASKS, task, knobs)
 
 
 # Placing
@@ -385,3 +370,6 @@ _TASKS: dict[str, Task] = {
     ),
 }
 TASKS = tuple(_TASKS)
+
+_OFFERED = base.Offered("rooms", _TASKS, _with_columns)
+rows, demonstrate, answers = _OFFERED.rows, _OFFERED.demonstrate, _OFFERED.answers

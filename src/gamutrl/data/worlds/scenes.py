@@ -28,16 +28,6 @@ Kind = tuple[str, str]
 KINDS: tuple[Kind, ...] = tuple((colour, shape) for colour in COLOURS for shape in SHAPES)
 
 
-def rows(split: Split, n: int, seed: int = 0, *, task: str, **knobs: Any) -> list[Prompt]:
-    """`n` rows of a task; train and test never draw the same canvas, since their randomness is apart."""
-    return base.make_rows("scenes", _TASKS, split, n, seed, task, knobs)
-
-
-def demonstrate(row: Prompt, style: str = "direct", error_rate: float = 0.0, seed: int = 0) -> str:
-    """An assistant text that answers the row (see `base.STYLES`)."""
-    return base.write_demonstration(_TASKS, row, style, error_rate, seed)
-
-
 def plan_turns(row: Prompt, error_rate: float = 0.0, seed: int = 0) -> turns.Plan:
     """What to look at, one after the other: the shapes that the question is about; then the answer."""
     columns = row.columns
@@ -60,11 +50,6 @@ def answer_to(task: str, facts: Any, query: Query) -> tuple[str, str]:
     """A plain question about these facts, and its answer."""
     chosen = base.find_task("scenes", _TASKS, task)
     return chosen.ask(query), chosen.solve(facts, query).written()
-
-
-def answers(task: str, **knobs: Any) -> Sequence[str]:
-    """The answers a policy that does not look could always give."""
-    return base.constant_answers("scenes", _TASKS, task, knobs)
 
 
 # What is on a canvas
@@ -573,3 +558,6 @@ _TASKS: dict[str, Task] = {
     ),
 }
 TASKS = tuple(_TASKS)
+
+_OFFERED = base.Offered("scenes", _TASKS)
+rows, demonstrate, answers = _OFFERED.rows, _OFFERED.demonstrate, _OFFERED.answers
