@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from itertools import accumulate
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from PIL import Image
 
 from gamutrl.core import Batch, Context, Prompt, Rollout, Turn, image
 from gamutrl.data.sources import InMemory
+from gamutrl.data.writer import append_rows
 from gamutrl.environments import looking
 from gamutrl.rewards.answers import accuracy, same_text
 from gamutrl.rewards.base import Reward, per_rollout
@@ -125,6 +127,13 @@ def test_the_stage_writes_rows_to_imitate(tmp_path):
     assert {row.columns["turns"][-1] for row in rows} == {"<think>so</think><answer>here</answer>"}
     assert {row.answer for row in rows} == {"here"}
     assert rows[0].media[0].value.size == (100, 100)
+
+
+def test_rows_that_a_killed_run_left_behind_are_not_counted(tmp_path):
+    append_rows(tmp_path / "products" / "chains.parquet", ROWS[:1], part=7)
+    STAGE.run(Session(tmp_path, {"policy": Explorer()}))
+    told = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text("utf-8").splitlines()]
+    assert [line["rows/total"] for line in told] == list(accumulate(line["rows/kept"] for line in told))
 
 
 def test_what_no_stage_collected_cannot_be_drawn_from(tmp_path):
