@@ -80,6 +80,18 @@ def test_a_run_learns_and_writes_everything(tmp_path):
     assert set(sample["rollouts"][0]["rewards"]) == {"total", "share", "all"}
 
 
+def test_each_stage_that_trains_the_policy_is_measured(tmp_path):
+    """Given a warm start before the stage that it is for: what each of them won."""
+    begun = replace(preset(steps=3), stages=(SFT(Letters(), steps=6, optimizer=AdamW(lr=0.3)), *preset(steps=3).stages))
+    summary = train(begun, tmp_path / "run", seed=1).summary
+    first, last = summary["stages"]
+    assert (first["stage"], last["stage"]) == ("sft", "rl")
+    assert last["measured"] == summary["after"]
+    assert first["gain"]["value"] == pytest.approx(first["measured"]["value"] - summary["before"]["value"])
+    assert last["gain"]["value"] == pytest.approx(summary["gain"]["value"] - first["gain"]["value"])
+    assert len(train(preset(steps=2), tmp_path / "alone").summary["stages"]) == 1
+
+
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
     whole = train(preset(), tmp_path / "whole", allowed=["letters"])
     program = textwrap.dedent(f"""

@@ -218,6 +218,7 @@ def show_result(run: Run) -> None:
     table.add_column("95% interval", justify="right")
     for label, measured in (
         ("before", summary["before"]),
+        *((f"after {one['stage']}", one["measured"]) for one in summary.get("stages", ())[:-1]),
         ("after", summary["after"]),
         ("best constant answer", summary.get("constant")),
         ("from the question alone", summary.get("text_only")),
@@ -228,13 +229,14 @@ def show_result(run: Run) -> None:
         table.add_row(
             label, f"{measured['value']:.3f}", f"[{measured['low']:.3f}, {measured['high']:.3f}]", style=style
         )
-    gain = summary["gain"]
-    table.add_row(
-        "gain",
-        f"{gain['value']:+.3f}",
-        f"[{gain['low']:+.3f}, {gain['high']:+.3f}]",
-        style="bold green" if gain["low"] > 0 else "bold yellow",
-    )
+    last = summary.get("stages", ())[1:][-1:]
+    for label, gain in (("gain", summary["gain"]), *((f"of it by {one['stage']}", one["gain"]) for one in last)):
+        table.add_row(
+            label,
+            f"{gain['value']:+.3f}",
+            f"[{gain['low']:+.3f}, {gain['high']:+.3f}]",
+            style="bold green" if gain["low"] > 0 else "bold yellow",
+        )
     console = Console(highlight=False)
     console.print()
     console.print(table)

@@ -16,7 +16,6 @@ own knob.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from gamutrl.core import Prompt, Sampling
@@ -24,13 +23,12 @@ from gamutrl.data.sources import WorldRows
 from gamutrl.data.worlds import boards, games
 from gamutrl.environments.playing import Playing, action_in
 from gamutrl.policies.models import TextModel
-from gamutrl.recipes.plain import paper, tiny, with_stage
+from gamutrl.recipes.plain import begun_with, paper, tiny, with_stage
 from gamutrl.recipes.recipe import Claim, Recipe
 from gamutrl.rewards.base import Reward, per_rollout
 from gamutrl.rewards.tags import has_marks
 from gamutrl.training.defaults import KL, ActionWeights, GroupAdvantage
 from gamutrl.training.optimizer import AdamW
-from gamutrl.training.preset import Preset
 from gamutrl.training.sft import SFT
 
 TAGS = ("perception", "think", "answer")
@@ -60,11 +58,6 @@ def tagged(text: str) -> float:
 def read_right(prompt: Prompt, seed: int) -> str:
     """The cold start: the true board, the world's reasoning, the best move."""
     return games.perceived(prompt, "work", seed=seed)
-
-
-def begun_with(cold_start: SFT, preset: Preset) -> Preset:
-    """The preset with a supervised stage before its own."""
-    return replace(preset, stages=(cold_start, *preset.stages))
 
 
 GAME = Reward("game", per_rollout(played))

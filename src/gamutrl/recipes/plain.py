@@ -23,6 +23,7 @@ from gamutrl.training.evaluation import Evaluation
 from gamutrl.training.optimizer import AdamW
 from gamutrl.training.preset import Preset
 from gamutrl.training.rl import RL
+from gamutrl.training.sft import SFT
 
 FORMAT = Reward("format", per_rollout(tag_format))
 """1 if the text is a think block and an answer block, and nothing else."""
@@ -99,6 +100,11 @@ def paper(
     greedy = Sampling(max_tokens=sampling.max_tokens, temperature=0.0)
     evaluation = Evaluation(held_out, metric, rows=rows, sampling=greedy, environment=environment)
     return Preset(model, (stage,), evaluation, save_every=50, stand_in=stand_in)
+
+
+def begun_with(cold_start: SFT, preset: Preset) -> Preset:
+    """The preset with a supervised stage before its own."""
+    return replace(preset, stages=(cold_start, *preset.stages))
 
 
 def with_stage(preset: Preset, **changes: Any) -> Preset:

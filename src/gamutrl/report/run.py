@@ -128,6 +128,7 @@ def _intervals(history: History) -> Markup | None:
     summary = history.summary
     sources: list[tuple[str, Any, int]] = [
         ("before", history.before and history.before["measured"], 1),
+        *((f"after {one['stage']}", one["measured"], 2) for one in (summary or {}).get("stages", ())[:-1]),
         ("after", history.after and history.after["measured"], 0),
         ("best constant answer", summary and summary.get("constant"), 5),
         ("from the question alone", summary and summary.get("text_only"), 5),

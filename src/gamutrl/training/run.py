@@ -24,7 +24,7 @@ from gamutrl.training.config import ALLOWED_PACKAGES, ConfigError, from_json, to
 from gamutrl.training.evaluation import Measured, blind, evaluate, write_outcome
 from gamutrl.training.preset import Preset
 from gamutrl.training.rl import RL
-from gamutrl.training.session import Session, TrainingError, Watcher
+from gamutrl.training.session import Session, Stage, TrainingError, Watcher
 from gamutrl.training.sft import SFT
 
 CONFIG, SUMMARY = "config.json", "summary.json"
@@ -55,7 +55,7 @@ def train(
     about: Mapping[str, Any] | None = None,
     allowed: Sequence[str] = (),
 ) -> Run:
-    """Evaluate, train every stage, evaluate again; everything is written to `folder`.
+    """Evaluate, train every stage, evaluate after each that trained the policy; everything is written to `folder`.
 
     about: what the run is of (`{"system": "visual-rft", "preset": "tiny", …}`), kept in `config.json`. allowed: further
     packages that the configuration may name (a user's own reward). Raises `TrainingError` where training cannot go on
@@ -126,6 +126,8 @@ def _go(preset: Preset, folder: Path, seed: int, watchers: Sequence[Watcher], co
                 if number >= first:
                     session.stage_number = number
                     stage.run(session)
+                    if stage in _measured_stages(preset):
+                        _evaluate(preset, session, context, f"after-{stage.name}")
             if ranks.first():
                 models["policy"].save(folder / "model")
             _evaluate(preset, session, context, "after")
@@ -149,6 +151,12 @@ def _check_shared(preset: Preset) -> None:
             raise ConfigError(f"The stage {stage.name} is trained by one process: start it without torchrun.")
 
 
+def _measured_stages(preset: Preset) -> list[Stage]:
+    """Those after which the policy is measured, beside the last: the others train nothing, or another model."""
+    trained = [stage for stage in preset.stages[:-1] if hasattr(stage, "optimizer")]
+    return [stage for stage in trained if getattr(stage, "model", "policy") == "policy"]
+
+
 def _evaluate(preset: Preset, session: Session, context: Context, name: str) -> None:
     for watcher in session.watchers:
         watcher.begin(f"evaluate {name}", preset.evaluation.rows, 0)
@@ -166,17 +174,21 @@ def _evaluate(preset: Preset, session: Session, context: Context, name: str) -> 
 def _summary(
     preset: Preset, folder: Path, seed: int, config: dict[str, Any], seconds: float, context: Context
 ) -> dict[str, Any]:
-    found = [folder / "evaluation" / f"{name}.json" for name in ("before", "after")]
-    before, after = (json.loads(file.read_text("utf-8")) for file in found)
-    pairs = [(b, a) for b, a in zip(before["values"], after["values"]) if b is not None and a is not None]
-    gain, low, high = paired_difference([b for b, _ in pairs], [a for _, a in pairs])
+    stages = [*_measured_stages(preset), preset.stages[-1]]
+    names = ["before", *(f"after-{stage.name}" for stage in stages[:-1]), "after"]
+    found = [json.loads((folder / "evaluation" / f"{name}.json").read_text("utf-8")) for name in names]
+    before, after = found[0], found[-1]
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
     return {
         "about": config["about"],
         "sampling": asdict(preset.evaluation.sampling),
         "before": before["measured"],
         "after": after["measured"],
-        "gain": {"metric": after["measured"]["metric"], "value": gain, "low": low, "high": high, "rows": len(pairs)},
+        "gain": _gain(before, after),
+        "stages": [
+            {"stage": stage.name, "measured": now["measured"], "gain": _gain(last, now)}
+            for stage, last, now in zip(stages, found, found[1:])
+        ],
         **blind(preset.evaluation, context),
         "others": {"before": before["others"], "after": after["others"]},
         "steps": len(lines),
@@ -188,6 +200,13 @@ def _summary(
         "versions": versions(),
         "commit": commit(),
     }
+
+
+def _gain(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """What rows that have both values won on average, with the interval of the paired difference."""
+    pairs = [(b, a) for b, a in zip(before["values"], after["values"]) if b is not None and a is not None]
+    value, low, high = paired_difference([b for b, _ in pairs], [a for _, a in pairs])
+    return {"metric": after["measured"]["metric"], "value": value, "low": low, "high": high, "rows": len(pairs)}
 
 
 def seed_everything(seed: int) -> None:
