@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import json
 import re
 import shlex
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import gamutrl
 from gamutrl.cli.catalogue import catalogue
 from gamutrl.cli.command import _options_of, build_parser, split_overrides
-from gamutrl.cli.docs import recipes_page, with_catalogue
+from gamutrl.cli.docs import recipes_page, results_page, with_catalogue
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -30,6 +31,19 @@ def test_the_catalogue_is_current():
     readme = (ROOT / "README.md").read_text()
     assert with_catalogue(readme, entries) == readme, "run `make docs`"
     assert recipes_page(entries) == (ROOT / "docs" / "recipes.md").read_text(), "run `make docs`"
+    assert results_page(entries) == (ROOT / "docs" / "results.md").read_text(), "run `make docs`"
+
+
+def test_every_measure_that_is_kept_is_of_a_system_there_is():
+    """Given the files in `evidence/`: each is shown, under a system of the catalogue."""
+    entries = {entry["slug"]: entry for entry in catalogue()}
+    compared, runs = (sorted((ROOT / "evidence" / place).glob("*.json")) for place in ("", "runs"))
+    assert {file.stem for file in compared} == {slug for slug, entry in entries.items() if entry["evidence"]}
+    assert len(runs) == sum(len(entry["runs"]) for entry in entries.values())
+    for file in runs:
+        system, _, variant = file.stem.partition(".")
+        about = json.loads(file.read_text())["about"]
+        assert (about["system"].partition("/")[0], about["variant"]) == (system, variant or "default")
 
 
 @pytest.mark.parametrize(("page", "command"), COMMANDS)

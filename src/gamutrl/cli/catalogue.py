@@ -93,11 +93,29 @@ def evidence_line(entry: Entry) -> str:
     evidence = entry.get("evidence")
     if not evidence:
         return "not measured yet"
-    gain = evidence["difference"]
     return (
-        f"{gain['value']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}] {evidence['metric']} "
+        f"{interval(evidence['difference'])} {evidence['metric']} "
         f"against {evidence['baseline']}, {len(evidence['seeds'])} seeds"
     )
+
+
+def runs_lines(entry: Entry) -> list[str]:
+    """What single runs of the `tiny` preset and of its variants reached on held-out rows, a line each."""
+    lines = []
+    for run in entry.get("runs", ()):
+        before, after, gain = run["before"], run["after"], run["gain"]
+        variant = "" if run["about"]["variant"] == "default" else f" {run['about']['variant']}:"
+        constant = f", best constant {run['constant']['value']:.3f}" if run.get("constant") else ""
+        lines.append(
+            f"{variant} {after['metric']} {before['value']:.3f} → {after['value']:.3f}, gain {interval(gain)}"
+            f"{constant}; {after['rows']} rows, seed {run['seed']}".strip()
+        )
+    return lines
+
+
+def interval(measured: Mapping[str, Any]) -> str:
+    """A difference with its 95% interval."""
+    return f"{measured['value']:+.3f} [{measured['low']:+.3f}, {measured['high']:+.3f}]"
 
 
 def evidence_folder() -> Path | None:
@@ -132,6 +150,7 @@ def _describe(slug: str, recipe: Any) -> Entry:
         "assumptions": dict(recipe.assumptions),
         "fidelity": _fidelity(slug),
         "evidence": _evidence(slug),
+        "runs": _runs(slug),
     }
 
 
@@ -207,6 +226,13 @@ def _evidence(slug: str) -> Entry | None:
     return json.loads(file.read_text("utf-8")) if file and file.exists() else None
 
 
+def _runs(slug: str) -> list[Entry]:
+    """The summaries of single runs that are kept with the evidence, the recipe's own before its variants'."""
+    folder = evidence_folder()
+    files = [folder / "runs" / f"{slug}.json", *sorted((folder / "runs").glob(f"{slug}.*.json"))] if folder else []
+    return [json.loads(file.read_text("utf-8")) for file in files if file.exists()]
+
+
 # What the list needs is in the recipes, and they need PyTorch, which takes seconds to import. So the list is kept in
 # the user's cache, under a key that changes with any file of the package or any evidence.
 
@@ -214,7 +240,7 @@ def _evidence(slug: str) -> Entry | None:
 def _package_key() -> str:
     package = Path(gamutrl.__file__).parent
     evidence = evidence_folder()
-    files = [*package.rglob("*.py"), *(evidence.glob("*.json") if evidence else ())]
+    files = [*package.rglob("*.py"), *(evidence.rglob("*.json") if evidence else ())]
     stats = sorted((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files)
     return hashlib.blake2b(repr(stats).encode(), digest_size=12).hexdigest()
 
@@ -308,6 +334,7 @@ def _show(args: argparse.Namespace) -> None:
     _say_list(say, "Choices that are ours", [f"{field}: {why}" for field, why in entry["assumptions"].items()])
     say(f"\n[bold]Fidelity[/]  {_safe(fidelity_line(entry))}")
     say(f"[bold]Evidence[/]  {_safe(evidence_line(entry))}")
+    _say_list(say, "Single runs", runs_lines(entry))
     say(
         f"\nTrain it: [cyan]gamut train {entry['slug']}[/]   every setting: [cyan]gamut train {entry['slug']} --help[/]"
     )
