@@ -37,6 +37,7 @@ from gamutrl.rewards.table import weighted_sum
 from gamutrl.rewards.tags import balanced_marks, tag_text
 from gamutrl.rewards.zooming import adaptive_scores
 from gamutrl.training.defaults import KL, ActionWeights, GroupAdvantage
+from gamutrl.training.optimizer import AdamW
 from gamutrl.training.responders import Endpoint
 
 CALL = "<tool_call>"
@@ -95,7 +96,8 @@ TINY = tiny(
     model=TextModel("agent-tiny"),
     rows=200,
     measured_at=1.0,
-    steps=40,
+    steps=60,
+    optimizer=AdamW(lr=2e-5),
     change=WithSuffix(" Zoom in on regions, or answer."),
     environment=looking.zoom_several(frame=(render.SIZE, render.SIZE), square=True),
     sampling=Sampling(max_tokens=96),

@@ -140,7 +140,9 @@ TINY = tiny(
     others=(FACTS,),
     weights=ActionWeights("sequence"),
     group_size=6,
-    prompts_per_step=6,
+    prompts_per_step=12,
+    steps=100,
+    optimizer=AdamW(lr=6e-5),
     kl=None,
 )
 

@@ -25,6 +25,7 @@ from gamutrl.rewards.asking import ModelScore
 from gamutrl.rewards.base import Reward, per_rollout
 from gamutrl.rewards.tags import tag_text
 from gamutrl.training.defaults import keep_all
+from gamutrl.training.optimizer import AdamW
 from gamutrl.training.replay import Replay
 from gamutrl.training.responders import Endpoint
 
@@ -48,6 +49,7 @@ TINY = tiny(
     (ACCURACY, Reward("model", per_rollout(reasoned)), FORMAT),
     ACCURACY,
     select=Replay(capacity=256, max_age=10),
+    optimizer=AdamW(lr=1.5e-5),
 )
 
 RULE = Reward("accuracy", per_rollout(accuracy))

@@ -143,6 +143,7 @@ TINY = tiny(
     sampling=Sampling(max_tokens=32),
     others=(FACTS,),
     kl=KL(0.01),
+    steps=80,
 )
 
 PAPER = paper(

@@ -99,6 +99,7 @@ TINY = tiny(
     environment=looking.points(frame=(render.SIZE, render.SIZE), half=63, side=144),
     sampling=Sampling(max_tokens=96),
     kl=KL(0.02, clamp=10),
+    optimizer=AdamW(lr=1.5e-5),
     **METHOD,
 )
 

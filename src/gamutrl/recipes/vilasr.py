@@ -128,6 +128,7 @@ TINY = tiny(
     change=WithSuffix(" Draw boxes, then answer."),
     environment=looking.drawing(frame=(render.SIZE, render.SIZE), turns=4, pictures=8, width=1, labels=False),
     sampling=Sampling(max_tokens=128),
+    optimizer=AdamW(lr=2e-5),
     **METHOD,
 )
 
