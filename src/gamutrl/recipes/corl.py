@@ -142,7 +142,7 @@ TINY = tiny(
     group_size=6,
     prompts_per_step=12,
     steps=100,
-    optimizer=AdamW(lr=6e-5),
+    optimizer=AdamW(lr=6e-5, warmup=0.1),
     kl=None,
 )
 
