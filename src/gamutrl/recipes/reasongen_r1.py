@@ -111,6 +111,7 @@ TINY = tiny(
     objective=SteeredEntropy(text=0.4, image=0.8, lr=1e-3, bound=0.02),
     minibatches=2,
     kl=None,
+    steps=100,
 )
 
 PAPER = paper(
