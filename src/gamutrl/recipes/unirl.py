@@ -40,6 +40,7 @@ TINY = tiny(
     others=(FACTS, OWN),
     weights=ActionWeights("sequence"),
     kl=KL(0.04),
+    optimizer=AdamW(lr=5e-5, warmup=0.1),
 )
 
 PAPER = paper(
