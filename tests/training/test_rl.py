@@ -24,7 +24,7 @@ from gamutrl.training.evaluation import Evaluation, best_constant, text_only
 from gamutrl.training.optimizer import AdamW
 from gamutrl.training.preset import Preset
 from gamutrl.training.rl import RL
-from gamutrl.training.run import Run, resume, train
+from gamutrl.training.run import Run, _measured_stages, resume, train
 from gamutrl.training.schedule import Cosine, Linear, Steps, at
 from gamutrl.training.session import Stopped, TrainingError
 from gamutrl.training.sft import SFT
@@ -90,6 +90,40 @@ def test_each_stage_that_trains_the_policy_is_measured(tmp_path):
     assert first["gain"]["value"] == pytest.approx(first["measured"]["value"] - summary["before"]["value"])
     assert last["gain"]["value"] == pytest.approx(summary["gain"]["value"] - first["gain"]["value"])
     assert len(train(preset(steps=2), tmp_path / "alone").summary["stages"]) == 1
+
+
+def test_a_run_killed_between_its_stages_measures_what_it_had_not(tmp_path):
+    """Given a run that ended while its first stage was measured: resumed, it says what one that went through says."""
+
+    class Killer(Exception):
+        pass
+
+    class Watcher:
+        def begin(self, stage, steps, done):
+            if stage == "evaluate after-sft":
+                raise Killer
+
+        def step(self, metrics):
+            pass
+
+        def message(self, text):
+            pass
+
+        def close(self):
+            pass
+
+    begun = replace(preset(steps=3), stages=(SFT(Letters(), steps=6, optimizer=AdamW(lr=0.3)), *preset(steps=3).stages))
+    with pytest.raises(Killer):
+        train(begun, tmp_path / "killed", watchers=[Watcher()], allowed=ALLOWED)
+    again = resume(tmp_path / "killed", allowed=ALLOWED).summary
+    assert again["stages"] == train(begun, tmp_path / "whole").summary["stages"]
+
+
+def test_a_stage_that_trains_another_model_is_not_measured():
+    begun = SFT(Letters(), steps=1)
+    other = replace(begun, name="reader", trains="reader")
+    stages = (begun, other, *preset().stages)
+    assert _measured_stages(replace(preset(), stages=stages)) == [begun]
 
 
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path):

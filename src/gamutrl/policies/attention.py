@@ -241,10 +241,8 @@ class Cached:
         padded = {n: (ragged.pad(key).contiguous(), ragged.pad(value).contiguous()) for n, (key, value) in kept.items()}
         if some.dtype == torch.float32:
             count = len(lengths)
-            prompts, layers = (
-                padded,
-                {n: (empty(k, count, room), empty(v, count, room)) for n, (k, v) in padded.items()},
-            )
+            prompts = padded
+            layers = {n: (empty(key, count, room), empty(value, count, room)) for n, (key, value) in padded.items()}
         else:
             prompts, layers = {}, {n: (expanded(k), expanded(v)) for n, (k, v) in padded.items()}
         index = torch.full((rows, width + room), -1, dtype=torch.long, device=device)
@@ -364,9 +362,8 @@ class Cached:
             score = score.masked_fill(hidden.view(shape[0], 1, shape[2], 1, -1), -torch.inf)
         weight = score.softmax(-1)
         out = weight[..., :width].flatten(2, 3).flatten(0, 1) @ prompt_value
-        return torch.baddbmm(out.view(-1, *shape[3:]), weight[..., width:].flatten(0, 2), values.flatten(0, 2)).view(
-            shape
-        )
+        own = weight[..., width:].flatten(0, 2)
+        return torch.baddbmm(out.view(-1, *shape[3:]), own, values.flatten(0, 2)).view(shape)
 
     def _hidden(self, window: int | None) -> Tensor | None:
         """What is not seen, `[B, 1, L, columns]`; None if all is."""

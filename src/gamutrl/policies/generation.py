@@ -71,8 +71,7 @@ class Native:
         self.block = self.backbone.blocks and any(prompt.placed for prompt in prompts)
         block = torch.cat([prompt.block_L for prompt in prompts]).to(device) if self.block else None
         self.cache = Cached.of_prompts(kept, [len(prompt) for prompt in prompts], prompt_N, room, block)
-        decoder, head = self.backbone.decoder, self.backbone.logits
-        self.still = Still(decoder, head) if decoder is not None and Still.fits(decoder, head) else None
+        self.still = Still.of(self.backbone.decoder, self.backbone.logits)
         self.logits = self.backbone.logits if self.still is None else self.still.logits
         self.number = list(range(len(prompt_R)))
         self.last = torch.cat(lasts)[prompt_N]

@@ -30,10 +30,15 @@ class Still:
         self.layers = [_Layer.of(layer) for layer in self.language.layers]
         self.logits = _Matrix.of([head])
 
+    @classmethod
+    def of(cls, decoder: Decoder | None, head: Any) -> Still | None:
+        """The steps, where copies of the weights serve."""
+        return cls(decoder, head) if decoder is not None and cls.fits(decoder, head) else None
+
     @staticmethod
-    def fits(decoder: Decoder | None, head: Any) -> bool:
+    def fits(decoder: Decoder, head: Any) -> bool:
         """Whether weights are worth copies: a small model's, on a CPU, in float32, all of them plain matrices."""
-        if decoder is None or not decoder.ready or type(head) is not nn.Linear:
+        if not decoder.ready or type(head) is not nn.Linear:
             return False
         layers = decoder.language.layers
         weights = [head.weight, *layers.parameters()]

@@ -154,7 +154,7 @@ def _check_shared(preset: Preset) -> None:
 def _measured_stages(preset: Preset) -> list[Stage]:
     """Those after which the policy is measured, beside the last: the others train nothing, or another model."""
     trained = [stage for stage in preset.stages[:-1] if hasattr(stage, "optimizer")]
-    return [stage for stage in trained if getattr(stage, "model", "policy") == "policy"]
+    return [stage for stage in trained if getattr(stage, "trains", "policy") == "policy"]
 
 
 def _evaluate(preset: Preset, session: Session, context: Context, name: str) -> None:
@@ -174,10 +174,13 @@ def _evaluate(preset: Preset, session: Session, context: Context, name: str) -> 
 def _summary(
     preset: Preset, folder: Path, seed: int, config: dict[str, Any], seconds: float, context: Context
 ) -> dict[str, Any]:
-    stages = [*_measured_stages(preset), preset.stages[-1]]
-    names = ["before", *(f"after-{stage.name}" for stage in stages[:-1]), "after"]
-    found = [json.loads((folder / "evaluation" / f"{name}.json").read_text("utf-8")) for name in names]
-    before, after = found[0], found[-1]
+    files = {"": "before", **{stage.name: f"after-{stage.name}" for stage in _measured_stages(preset)}}
+    files[preset.stages[-1].name] = "after"
+    places = {stage: folder / "evaluation" / f"{name}.json" for stage, name in files.items()}
+    # A run that an earlier version began has measured nothing between its stages.
+    found = {stage: json.loads(file.read_text("utf-8")) for stage, file in places.items() if file.exists()}
+    measured = list(found.values())
+    before, after = measured[0], measured[-1]
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
     return {
         "about": config["about"],
@@ -186,8 +189,8 @@ def _summary(
         "after": after["measured"],
         "gain": _gain(before, after),
         "stages": [
-            {"stage": stage.name, "measured": now["measured"], "gain": _gain(last, now)}
-            for stage, last, now in zip(stages, found, found[1:])
+            {"stage": stage, "measured": now["measured"], "gain": _gain(last, now)}
+            for stage, last, now in zip(list(found)[1:], measured, measured[1:])
         ],
         **blind(preset.evaluation, context),
         "others": {"before": before["others"], "after": after["others"]},
