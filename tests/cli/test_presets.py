@@ -12,6 +12,7 @@ from gamutrl.cli.compare import arms, sampled, under_equal_conditions
 from gamutrl.cli.presets import free_folder, preset_of, settable, with_rewards
 from gamutrl.data.sources import Changed, Mixture, Repeat, Stages, WorldRows
 from gamutrl.data.transforms import WithSuffix
+from gamutrl.environments import SingleTurn
 from gamutrl.recipes.recipe import load
 from gamutrl.training.config import override, paths
 
@@ -126,6 +127,22 @@ def test_a_system_is_compared_with_itself_less_what_it_claims():
     assert whole.stages[-1].rewards != part.stages[-1].rewards
     assert whole.stages[-1].steps == part.stages[-1].steps
     assert whole.evaluation == part.evaluation
+
+
+def test_what_trains_without_the_tools_is_measured_without_them():
+    task = load("deepeyes").tiny
+    equal = under_equal_conditions(load("grpo").tiny, task)
+    assert equal.evaluation.environment == equal.stages[-1].environment == SingleTurn()
+    assert equal.evaluation.data == task.evaluation.data
+
+
+def test_an_ablation_keeps_the_stages_that_it_keeps():
+    args = build_parser().parse_args(["compare", "g1", "g1/ablation", "grpo"])
+    args.overrides = []
+    whole, part, plain = arms(args).values()
+    assert [stage.name for stage in whole.stages] == ["sft", "rl"]
+    assert [stage.name for stage in part.stages] == ["rl"]  # Its claim is about the cold start, too.
+    assert plain.stages[0] == whole.stages[0]
 
 
 @pytest.mark.parametrize("slug", ["vlm-r1", "jigsaw-r1", "skywork-r1v2", "grpo-care", "tw-grpo", "visual-rft"])

@@ -93,19 +93,24 @@ def arms(args: argparse.Namespace) -> dict[str, Preset]:
     if args.steps:
         task = task.with_steps(args.steps)
     task = overridden(task)
+    system = (args.task or args.systems[0]).partition("/")[0]
     return {
-        name: under_equal_conditions(overridden(_preset(name, args.preset)), task, args.same_rewards)
+        name: under_equal_conditions(
+            overridden(_preset(name, args.preset)), task, args.same_rewards, name.partition("/")[0] == system
+        )
         for name in dict.fromkeys(args.systems)
     }
 
 
-def under_equal_conditions(preset: Preset, task: Preset, same_rewards: bool = False) -> Preset:
+def under_equal_conditions(preset: Preset, task: Preset, same_rewards: bool = False, own_start: bool = False) -> Preset:
     """A preset on another's model, rows, evaluation and earlier stages, for as many rollouts in its last stage.
 
     What stays its own is its last stage: rewards (but for `same_rewards`, and the accuracy of plain GRPO, which becomes
     the task's own measure of what is right), advantage, objective, hooks and their settings. Judges and readers that
     the other's evaluation asks come along. A stage made for another family of policy takes the task's sampling, rewards
-    and optimizer, too.
+    and optimizer, too. One that trains in an environment of its own (without the tools that the task is about, say) is
+    measured in it. own_start: of a variant of the task's own system, whose earlier stages are part of what it leaves
+    out or keeps.
     """
     from gamutrl.training.preset import replace_field
 
@@ -125,11 +130,14 @@ def under_equal_conditions(preset: Preset, task: Preset, same_rewards: bool = Fa
         own = replace_field(own, "steps", max(1, round(sampled(given) / sampled(own) * own.steps)))
     else:
         own = replace_field(own, "steps", given.steps)
+    evaluation = task.evaluation
+    if getattr(own, "environment", None) != getattr(given, "environment", None):
+        evaluation = dataclasses.replace(evaluation, environment=preset.evaluation.environment)
     return dataclasses.replace(
         preset,
         model=task.model,
-        stages=(*task.stages[:-1], own),
-        evaluation=task.evaluation,
+        stages=(*(preset if own_start else task).stages[:-1], own),
+        evaluation=evaluation,
         models=tuple({**dict(task.models), **dict(preset.models)}.items()),
         responders=tuple({**dict(task.responders), **dict(preset.responders)}.items()),
         save_every=task.save_every,

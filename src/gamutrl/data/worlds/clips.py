@@ -144,6 +144,16 @@ def _solve_order(clip: Clip, query: Query) -> Solution:
     return Solution(in_time[0 if query["which"] == "first" else -1], ", ".join(in_time), in_time)
 
 
+def _draw_all(rng: random.Random, split: Split, frames: int = 8, fewest: int = 2, most: int = 4) -> Any:
+    """Like `order`, with `fewest` to `most` shapes; asks for all of them, in any order."""
+    return _draw_order(rng, split, frames, rng.randint(fewest, most))[0], {}
+
+
+def _solve_all(clip: Clip, query: Query) -> Solution:
+    in_time = _solve_order(clip, {"which": "last"}).choices
+    return Solution(",".join(in_time), ", ".join(in_time))
+
+
 def _draw_count(rng: random.Random, split: Split, frames: int = 8, others: int = 1, most: int = 4) -> Any:
     """A shape flashes for one frame at a time, 1 to `most` times (never in neighbouring frames)."""
     count, kind = rng.randint(1, most), rng.choice(_KINDS)
@@ -239,6 +249,7 @@ _TASKS: dict[str, Task] = {
         _draw_direction, lambda q: f"Where does the {q['name']} go?", _solve_direction, tuple(DIRECTIONS)
     ),
     "order": _task(_draw_order, lambda q: f"Which comes {q['which']}?", _solve_order),
+    "all": _task(_draw_all, lambda q: "Which come?", _solve_all),
     "count": _task(
         _draw_count, lambda q: f"How often does the {q['name']} flash?", _solve_count, [str(k) for k in range(1, 5)]
     ),
