@@ -79,14 +79,22 @@ class Denoiser(Protocol):
         ...
 
 
+class Kept(NamedTuple):
+    """A pass whose graph is kept: its rows, and their guided predictions."""
+
+    row_M: list[int]
+    guided_M: Tensor
+
+
 class Predicted(NamedTuple):
-    """A guided prediction, and the unconditional one in it (None where there is no guidance)."""
+    """A guided prediction, the unconditional one in it (None where there is no guidance), and passes that it is of."""
 
     guided: Tensor
     negative: Tensor | None = None
+    kept: tuple[Kept, ...] = ()
 
     def take(self, index_N: Tensor) -> Predicted:
-        """Some rows of it."""
+        """Some rows of it, without graphs that were kept."""
         return Predicted(self.guided[index_N], None if self.negative is None else self.negative[index_N])
 
 

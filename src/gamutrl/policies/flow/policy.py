@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, overload
 
@@ -16,13 +17,15 @@ from gamutrl.core import Batch, Prompt, Rollout, Row
 from gamutrl.environments import Environment
 from gamutrl.functional.divergences import mean_square
 from gamutrl.functional.sampling import Transition, gaussian_logp
+from gamutrl.policies import beside
 from gamutrl.policies.flow.corruption import Corruption, Outputs
-from gamutrl.policies.flow.denoiser import Condition, Denoiser, Predicted, predict, rows
-from gamutrl.policies.flow.merged import merged
+from gamutrl.policies.flow.denoiser import Condition, Denoiser, Kept, Predicted, predict, rows
+from gamutrl.policies.flow.graphs import Graphs, Room, Weighed, affordable
+from gamutrl.policies.flow.laid import Laid
 from gamutrl.policies.flow.sampling import FlowSampling
 from gamutrl.policies.flow.schedules import Grid
 from gamutrl.policies.flow.state import Denoised, State, standard_noise
-from gamutrl.policies.references import BASE, Referenced, References
+from gamutrl.policies.references import Referenced, References
 
 StepStatistic = Callable[[Transition, Tensor], Tensor]
 """`fn(step, predicted_M) -> value_M`: something of M re-scored steps; further axes are kept (`value_NT` then has them).
@@ -47,6 +50,10 @@ class FlowPolicy(Referenced):
     its `info["latent"]` the final latent. values_per_pass: how many numbers of latents one forward pass takes at most;
     values_per_update: how many one piece of an update keeps for its backward pass (at least a step of its rows). Zero:
     as many as a processor's caches like, or as an accelerator's memory holds.
+
+    A small model's passes run side by side on a CPU's cores, forward and back; an adapter is laid into the weights for
+    them (`Laid`). Where memory allows (`FlowSampling.graph_bytes`) `rollout` keeps the graphs of steps that are
+    trained, and `log_probs`, while no weight has changed, answers with those, once.
     """
 
     kinds = frozenset({"text"})
@@ -59,8 +66,11 @@ class FlowPolicy(Referenced):
         cached = denoiser.device.type == "cpu"
         self.values_per_pass = values_per_pass or (2**15 if cached else 2**21)
         self.values_per_update = values_per_update or (2**15 if cached else 2**19)
+        self.laid = Laid(denoiser)
+        self.graphs = Graphs()
         self._acting: str | None = None
         self._trained = tuple(self.parameters())
+        self._row_bytes: dict[Any, int] = {}
 
     @property
     def exact(self) -> bool:
@@ -84,9 +94,9 @@ class FlowPolicy(Referenced):
         Raises ValueError for a prompt with pictures, and where the environment would go on after the output.
         """
         state = self.begin(prompts, group_size, sampling, seed=seed)
-        with nullcontext() if self._acting == BASE else merged(self.module):
-            while not state.done:
-                state, _ = self.step(state)
+        state = replace(state, room=self._room(state))
+        while not state.done:
+            state, _ = self.step(state)
         batch = self.finish(state)
         for rollout in batch.rollouts:
             said = environment(rollout.prompt, seed).step(rollout.output)
@@ -139,7 +149,7 @@ class FlowPolicy(Referenced):
         draws = sampling.draws_noise(i) if stochastic is None else stochastic
         eta = (sampling.eta if eta is None else eta) if draws else 0.0
         level, following, first = (float(state.grid.level_S1[k]) for k in (i, i + 1, 1))
-        predicted, negative = self._predict(state)
+        predicted, negative, kept = self._predict(state)
         taken = schedule.transition(state.latent_R, predicted, level, following, eta, sampling, first)
         clean = (taken.clean, *state.clean)[:2] if sampling.solver == "dpm" else ()
         std = float(taken.std.max()) if eta else 0.0
@@ -157,7 +167,13 @@ class FlowPolicy(Referenced):
         about |= {"first": first, "eta": eta, "std": std, "sampling": sampling, "moment": self._moment}
         steps = self._record(state, latent_R, taken, negative, about)
         paths = tuple((*path, step) for path, step in zip(state.paths, steps))
-        return replace(state, latent_R=latent_R, step=i + 1, paths=paths, clean=clean, predicted=[]), taken
+        after = replace(state, latent_R=latent_R, step=i + 1, paths=paths, clean=clean, predicted=[])
+        if kept and std and state.room is not None:
+            for row_M, predicted_M in kept:
+                self.graphs.keep([steps[row] for row in row_M], predicted_M, state.room.row_bytes)
+            used = sum(len(row_M) for row_M, _ in kept)
+            after = replace(after, room=state.room._replace(rows=state.room.rows - used))
+        return after, taken
 
     @staticmethod
     def _record(
@@ -266,35 +282,67 @@ class FlowPolicy(Referenced):
         place = {key: m for m, key in enumerate(unique)}
         source = torch.tensor([place[id(step)] for *_, step in wanted], dtype=torch.long, device=device)
         where = torch.tensor([(n, t) for n, t, _ in wanted], dtype=torch.long, device=device).reshape(-1, 2).unbind(1)
-        found: dict[str, list[Tensor]] = {"": [], **{name: [] for name in statistics or {}}}
-        order: list[int] = []
         asked = list(unique.values())
-        for part in self._forwards([step for step, _ in asked]):
-            order += part
-            steps, prompts = zip(*[asked[m] for m in part])
-            taken, predicted, following = self._replay(steps, prompts, batch.cache)
-            found[""].append(gaussian_logp(following, taken.mean, taken.std, steps[0].sampling.form))
-            for name, statistic in (statistics or {}).items():
-                found[name].append(statistic(taken, predicted))
+        passes = self._passes(asked, batch.cache)
+        lots = beside.share_of([len(numbers) for numbers, _ in passes], beside.threads_for(self.module))
+        names = tuple(statistics or {})
+
+        def score(lot: Sequence[int]) -> list[Tensor]:
+            """Log-probabilities and statistics of some passes' steps, each as one tensor."""
+            values: list[list[Tensor]] = []
+            for numbers, predicted in (passes[k] for k in lot):
+                steps, prompts = zip(*[asked[m] for m in numbers])
+                taken, predicted, following = self._replay(steps, prompts, batch.cache, net, predicted)
+                logp = gaussian_logp(following, taken.mean, taken.std, steps[0].sampling.form)
+                values.append([logp, *(fn(taken, predicted) for fn in (statistics or {}).values())])
+            return [torch.cat(parts) for parts in zip(*values)]
+
+        net, scored = self.laid.now(), [partial(score, lot) for lot in lots]
+        made = beside.differentiable(scored, self._trained) if len(lots) > 1 else [score(lot) for lot in lots]
+        found = dict(zip(("", *names), (list(parts) for parts in zip(*made)))) or {name: [] for name in ("", *names)}
+        order = [m for lot in lots for k in lot for m in passes[k][0]]
         back = torch.tensor(order, dtype=torch.long, device=device).argsort()
         spread = {name: self._spread(values, back[source], where, batch) for name, values in found.items()}
         logp_NT = spread.pop("")
         return (logp_NT, spread) if statistics is not None else logp_NT
 
+    def _passes(
+        self, asked: Sequence[tuple[Denoised, Prompt]], cache: MutableMapping[Any, Any]
+    ) -> list[tuple[list[int], Tensor | None]]:
+        """Step numbers of each pass, with its predictions where sampling kept them; the other steps' prompts are
+        encoded."""
+        steps = [step for step, _ in asked]
+        passes: list[tuple[list[int], Tensor | None]] = []
+        if torch.is_grad_enabled():
+            passes += self.graphs.take(steps, self._moment)
+        known = {number for numbers, _ in passes for number in numbers}
+        rest = [number for number in range(len(steps)) if number not in known]
+        for part in self._forwards([steps[number] for number in rest]):
+            numbers = [rest[k] for k in part]
+            prompts = dict.fromkeys(asked[number][1] for number in numbers)
+            self._conditions(list(prompts), cache, steps[numbers[0]].sampling.weight_trained)
+            passes.append((numbers, None))
+        return passes
+
     def _replay(
-        self, steps: Sequence[Denoised], prompts: Sequence[Prompt], cache: MutableMapping[Any, Any]
+        self,
+        steps: Sequence[Denoised],
+        prompts: Sequence[Prompt],
+        cache: MutableMapping[Any, Any],
+        net: Denoiser,
+        predicted: Tensor | None,
     ) -> tuple[Transition, Tensor, Tensor]:
         """The Gaussians of recorded steps under the weights of now, their predictions, and what was drawn."""
         sampling, device = steps[0].sampling, self.denoiser.device
-        weight = sampling.guidance if sampling.guidance_train is None else sampling.guidance_train
         about = torch.tensor([(step.level, step.level_next, step.first) for step in steps], device=device)
         level, following, first = about.unbind(1)
         time = torch.tensor([step.time for step in steps], device=device)
         x = torch.stack([step.latent for step in steps if step.latent is not None])
-        now = self._moment
-        made = [step.negative for step in steps if step.negative is not None and step.moment == now]
-        known = torch.stack(made) if now is not None and len(made) == len(steps) else None
-        predicted = self._guided(x, time, prompts, weight, cache, sampling.detach_negative, known)
+        if predicted is None:
+            now, weight = self._moment, sampling.weight_trained
+            made = [step.negative for step in steps if step.negative is not None and step.moment == now]
+            known = torch.stack(made) if now is not None and len(made) == len(steps) else None
+            predicted = self._guided(x, time, prompts, weight, cache, sampling.detach_negative, known, net)
         schedule = self.denoiser.schedule
         taken = schedule.transition(x, predicted, level, following, steps[0].eta, sampling, first)
         return taken, predicted, torch.cat([step.tokens_T for step in steps])
@@ -305,7 +353,7 @@ class FlowPolicy(Referenced):
         for m, step in enumerate(steps):
             alike.setdefault((step.sampling, step.eta), []).append(m)
         for numbers in alike.values():
-            yield from (numbers[start : start + self._most] for start in range(0, len(numbers), self._most))
+            yield from ([numbers[k] for k in part.tolist()] for part in self._split(len(numbers)))
 
     def parts(self, batch: Batch) -> Iterator[Batch]:
         """The batch in parts that one backward pass has memory for: all of its rows, some of the steps under the mask.
@@ -325,6 +373,11 @@ class FlowPolicy(Referenced):
             part_T.append(part)
         for number in range(part + 1):
             yield replace(batch, mask_NT=batch.mask_NT & (torch.tensor(part_T) == number))
+
+    def _split(self, count: int) -> Sequence[Tensor]:
+        """Numbers of rows for each pass: no more than `values_per_pass` allows, and passes for as many threads as
+        work."""
+        return torch.arange(count).split(max(1, min(self._most, -(-count // beside.threads_for(self.module)))))
 
     @property
     def _most(self) -> int:
@@ -404,17 +457,62 @@ class FlowPolicy(Referenced):
     def _predict(self, state: State) -> Predicted:
         """The guided prediction at a state, made once."""
         if not state.predicted:
+            net, left = (
+                self.laid.now(),
+                state.room.rows if state.room and self._keeps(state.sampling, state.step) else 0,
+            )
             time_R = torch.as_tensor(state.grid.time_S[state.step], device=self.denoiser.device).expand(len(state))
-            weight, detach = state.sampling.guidance, state.sampling.detach_negative
-            parts = []
-            for part in torch.arange(len(state), device=self.denoiser.device).split(self._most):
-                conditions = rows(state.condition, part), state.negative and rows(state.negative, part)
-                parts.append(
-                    predict(self.denoiser, state.latent_R[part], time_R[part], *conditions, weight, detach=detach)
-                )
-            guided, negative = zip(*parts)
-            state.predicted.append(Predicted(torch.cat(guided), None if negative[0] is None else torch.cat(negative)))
+
+            def passed(row_M: Tensor, keep: bool) -> Predicted:
+                at_M = row_M.to(time_R.device)
+                conditions = rows(state.condition, at_M), state.negative and rows(state.negative, at_M)
+                with torch.set_grad_enabled(keep or torch.is_grad_enabled()):
+                    latent_M, detach = state.latent_R[at_M], state.sampling.detach_negative
+                    made = predict(net, latent_M, time_R[at_M], *conditions, state.sampling.guidance, detach=detach)
+                if not keep:
+                    return made
+                return Predicted(made.guided.detach(), made.negative, (Kept(row_M.tolist(), made.guided),))
+
+            parts, keeps = self._split(len(state)), []
+            for part in parts:
+                keeps.append(len(part) <= left)
+                left -= len(part) if keeps[-1] else 0
+            lots = beside.share_of([len(part) for part in parts], beside.threads_for(self.module))
+            tasks = [partial(lambda lot: [passed(parts[k], keeps[k]) for k in lot], lot) for lot in lots]
+            # A caller that differentiates goes back through latents too.
+            side_by_side = len(lots) > 1 and not torch.is_grad_enabled()
+            done = beside.together(tasks) if side_by_side else [task() for task in tasks]
+            found = dict(zip((k for lot in lots for k in lot), (made for lot in done for made in lot)))
+            guided, negative, kept = zip(*(found[k] for k in range(len(parts))))
+            whole = None if negative[0] is None else torch.cat(negative)
+            state.predicted.append(Predicted(torch.cat(guided), whole, tuple(one for passes in kept for one in passes)))
         return state.predicted[0]
+
+    def _keeps(self, sampling: FlowSampling, step: int) -> bool:
+        """Whether the graph of a step is of use to an update: trained as it is sampled."""
+        return sampling.exact and sampling.draws_noise(step) and sampling.trains(step)
+
+    def _room(self, state: State) -> Room | None:
+        """How many rows of trained steps may keep their graph; None where no update goes back through any.
+
+        What a row takes is weighed by one pass of one row, once for each shape of what the denoiser is told.
+        """
+        sampling = state.sampling
+        most = affordable(self.denoiser.device) if sampling.graph_bytes is None else sampling.graph_bytes
+        if self._acting or not most or not any(self._keeps(sampling, step) for step in range(sampling.steps)):
+            return None
+        told = {name: value[:1] for name, value in state.condition.items()}
+        shape = (sampling.guidance == 1, sampling.detach_negative, *((name, v.shape) for name, v in told.items()))
+        if shape not in self._row_bytes:
+            net, one = self.laid.now(), torch.zeros(1, dtype=torch.long, device=self.denoiser.device)
+            time_N = torch.as_tensor(state.grid.time_S[:1], device=self.denoiser.device)
+            other = state.negative and rows(state.negative, one)
+            with torch.enable_grad(), Weighed(net.module) as weighed:
+                predict(
+                    net, state.latent_R[:1], time_N, told, other, sampling.guidance, detach=sampling.detach_negative
+                )
+            self._row_bytes[shape] = weighed.bytes
+        return self.graphs.room(most, self._row_bytes[shape], self._moment)
 
     def _guided(
         self,
@@ -425,13 +523,14 @@ class FlowPolicy(Referenced):
         cache: MutableMapping[Any, Any],
         detach: bool,
         known: Tensor | None = None,
+        net: Denoiser | None = None,
     ) -> Tensor:
         distinct = list(dict.fromkeys(prompts))
         number = {prompt: p for p, prompt in enumerate(distinct)}
         conditions = self._conditions(distinct, cache, weight)
         index = torch.tensor([number[prompt] for prompt in prompts])
         both = _of_rows(self.denoiser, conditions, index)
-        return predict(self.denoiser, x, time, *both, weight, detach=detach, known=known).guided
+        return predict(net or self.laid.now(), x, time, *both, weight, detach=detach, known=known).guided
 
     @property
     def _moment(self) -> tuple[int, ...] | None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gamutrl.core import Prompt, Turn
 from gamutrl.policies.flow.denoiser import Condition, Predicted, rows
+from gamutrl.policies.flow.graphs import Room
 from gamutrl.policies.flow.sampling import FlowSampling
 from gamutrl.policies.flow.schedules import Grid
 
@@ -51,7 +52,7 @@ class State:
     prompts: P prompts; prompt_R: whose path it is. latent_R: the latents. paths: each one's steps so far. names: what
     each path's noise is drawn by. condition, negative: of the R rows. clean: the clean latents predicted so far,
     newest first. predicted: the prediction at this step, once it was needed. conditions: of single prompts, for
-    the batch.
+    the batch. room: for graphs that the update will go back through (None: it keeps none).
     """
 
     prompts: list[Prompt]
@@ -67,6 +68,7 @@ class State:
     clean: tuple[Tensor, ...] = ()
     predicted: list[Predicted] = field(default_factory=list)
     conditions: dict[Any, Any] = field(default_factory=dict)
+    room: Room | None = None
 
     @property
     def done(self) -> bool:
