@@ -55,18 +55,18 @@ def test_a_judges_grade_is_made_zero_or_one():
 
 
 def test_twenty_rows_teach_and_others_are_asked():
-    data, evaluation = RECIPE.tiny.stages[0].data, RECIPE.tiny.evaluation
+    data, evaluation = RECIPE.tiny.stages[-1].data, RECIPE.tiny.evaluation
     taught = [row for index in range(20) for row in data.batch(index, 8, 0)]
     assert len({row.id for row in taught}) == 20
     held_out = evaluation.prompts()
     assert len(held_out) == len({row.id for row in held_out}) == 200
-    assert {row.columns["task"] for row in held_out} == {"relation", "count"}
+    assert {row.columns["task"] for row in held_out} == {"attribute", "count"}
 
 
 def test_what_is_demonstrated_earns_everything():
     for row in RECIPE.tiny.evaluation.prompts()[::20]:
         said = Grounded()(row, 0)
-        batch = score(RECIPE.tiny.stages[0].rewards, groups_of([row], [[said]]), Context())
+        batch = score(RECIPE.tiny.stages[-1].rewards, groups_of([row], [[said]]), Context())
         rewards = dict(zip(batch.reward_names, batch["reward_RK"][0].tolist()))
         counted = row.columns["task"] == "count"
         empty = row.answer == "0"

@@ -101,7 +101,7 @@ def test_endless_answers_take_no_endless_time(hostile):
 def test_the_worlds_own_answers_are_worth_most():
     rows = rooms.rows("train", 10, task="changes", form="think")
     said = [[rooms.demonstrate(row, error_rate=wrong) for wrong in (0.0, 1.0)] for row in rows]
-    batch = score(RECIPE.tiny.stages[0].rewards, groups_of(rows, said), Context())
+    batch = score(RECIPE.tiny.stages[-1].rewards, groups_of(rows, said), Context())
     right_R, wrong_R = weighted_sum(batch, Context()).view(-1, 2).T
     assert right_R.tolist() == [5 * len(row.columns["changes"]) + 1 for row in rows]
     assert (wrong_R < right_R).all()

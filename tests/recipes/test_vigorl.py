@@ -105,7 +105,7 @@ def test_what_was_cut_off_is_not_trained_on():
 def test_the_taught_chains_are_what_the_recipe_pays():
     """The lessons' prompts and environment are the recipe's."""
     evaluation = RECIPE.tiny.evaluation
-    lesson = next(lesson for lesson in LESSONS if lesson.name == "vigorl: pages find")
+    lesson = next(lesson for lesson in LESSONS if lesson.name == "vigorl: pages digit")
     assert lesson.environment == evaluation.environment
     rows = evaluation.prompts()[:12]
     assert all(row.text.endswith(lesson.asked) for row in rows)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from gamutrl.environments.calls import fenced_blocks
 from gamutrl.rewards.parsing import literal
+from gamutrl.rewards.tags import has_marks, in_order
 
 Item = dict[str, Any]
 Annotations = Mapping[int, Sequence[Item]]
@@ -58,6 +59,15 @@ def redraws(drawings: Iterable[Drawing]) -> bool:
             if seen.setdefault(str(item["label"]), item["bbox_2d"]) != item["bbox_2d"]:
                 return True
     return False
+
+
+def layout(turns: Sequence[str]) -> float:
+    """1 if every turn is a thought and an action, all drawings can be read, and only the last turn answers (ViLaSR)."""
+    laid_out = all(in_order(turn, [r"\A<think>", r"</think>\s*+Action:"]) for turn in turns)
+    readable = not any(drawing.unparsed or drawing.unread for drawing in map(drawing_in, turns))
+    silent = not any("answer>" in turn for turn in turns[:-1])
+    answered = [has_marks(turn, ("answer",)) for turn in turns[-1:]]
+    return float(laid_out and readable and silent and answered == [True])
 
 
 def _has(item: Any, *keys: str) -> bool:

@@ -23,7 +23,7 @@ from gamutrl.data.sources import WorldRows
 from gamutrl.data.worlds import boards, games
 from gamutrl.environments.playing import Playing, action_in
 from gamutrl.policies.models import TextModel
-from gamutrl.recipes.plain import begun_with, paper, tiny, with_stage
+from gamutrl.recipes.plain import begun_with, paper, tiny, warm_start, with_stage
 from gamutrl.recipes.recipe import Claim, Recipe
 from gamutrl.rewards.base import Reward, per_rollout
 from gamutrl.rewards.tags import has_marks
@@ -56,8 +56,8 @@ def tagged(text: str) -> float:
 
 
 def read_right(prompt: Prompt, seed: int) -> str:
-    """The cold start: the true board, the world's reasoning, the best move."""
-    return games.perceived(prompt, "work", seed=seed)
+    """The cold start: the true board, what slides together along its rows and its columns, the best move."""
+    return games.perceived(prompt, "lines", seed=seed)
 
 
 GAME = Reward("game", per_rollout(played))
@@ -70,7 +70,7 @@ VERL: dict[str, Any] = {
     "advantage": GroupAdvantage(eps=1e-6, singleton="raw"),
     "weights": ActionWeights("token"),
 }
-SMALL = {"form": "perception", "size": 3, "plays": (0, 8), "telling": True}
+SMALL = {"form": "perception", "size": 3, "plays": (0, 4), "telling": True}
 
 REINFORCED = tiny(
     "games",
@@ -79,18 +79,14 @@ REINFORCED = tiny(
     SCORED,
     knobs=SMALL,
     model=TextModel("agent-tiny"),
-    sampling=Sampling(max_tokens=96),
+    measured_at=1.0,
+    sampling=Sampling(max_tokens=128),
     steps=45,
+    optimizer=AdamW(lr=2e-5),
     **VERL,
 )
 TINY = begun_with(
-    SFT(
-        WorldRows("games", "2048", "train", SMALL, seed=1),
-        read_right,
-        steps=80,
-        rows_per_step=32,
-        optimizer=AdamW(lr=2e-4, schedule="cosine"),
-    ),
+    warm_start(WorldRows("games", "2048", "train", SMALL, seed=1), read_right, steps=200, lr=5e-4),
     REINFORCED,
 )
 
@@ -138,8 +134,8 @@ RECIPE = Recipe(
         baseline="g1/ablation, G0 on the game and the layout alone: no cold start, no reward for perception",
     ),
     assumptions={
-        "tiny.data": "2048 on 3 × 3 boards after up to 8 moves, states in which some directions score and some do not",
-        "stages.sft": "its size and settings were not released; the reasoning is the world's: what merges each way",
+        "tiny.data": "2048 on 3 × 3 boards after up to 4 moves, states in which some directions score and some do not",
+        "stages.sft": "its size and settings were not released; the reasoning is ours: what slides together each way",
         "tiny.kl": "0.02: a small model forgets its layout sooner",
         "paper.steps": "not stated; one game a run",
         "paper.data": "the world's pictures show exponents where the game shows powers of two",

@@ -26,9 +26,10 @@ from gamutrl.data.rows import FileRows, Split
 from gamutrl.data.sources import Changed, Mixture, WorldRows
 from gamutrl.data.transforms import WithSuffix
 from gamutrl.data.worlds import forms, scenes
+from gamutrl.data.worlds.turns import Either, Grounded
 from gamutrl.functional.geometry import box_iou
 from gamutrl.policies.models import TextModel
-from gamutrl.recipes.plain import paper, tiny, with_stage
+from gamutrl.recipes.plain import begun_with, paper, tiny, warm_start, with_stage
 from gamutrl.recipes.recipe import Claim, Recipe
 from gamutrl.rewards.answers import bleu_1, same_text
 from gamutrl.rewards.asking import JudgedAnswer
@@ -89,24 +90,33 @@ LAYOUT = (
     Reward("tags", per_rollout(rethinking_marks)),
 )
 AS_WRITTEN = (Reward("boxes", per_rollout(boxes, count=0.5)), Reward("tags", per_rollout(rethinking_pairs)))
-KNOBS = {"relation": {"form": "plain", "low": 2, "high": 3}, "count": {"form": "plain", "low": 2, "high": 4, "most": 3}}
+KNOBS = {
+    "attribute": {"form": "plain", "low": 2, "high": 4},
+    "count": {"form": "plain", "low": 2, "high": 4, "most": 3},
+}
 SHORT_ASK = WithSuffix(" Reply <think></think><rethink></rethink><answer></answer> with boxes.")
 
 
-def world(split: Split, size: int) -> Changed:
-    """Relations and counts, so many rows of each."""
-    parts = [WorldRows("scenes", task, split, knobs, size=size) for task, knobs in KNOBS.items()]  # type: ignore[arg-type]
+def world(split: Split, size: int, seed: int = 0) -> Changed:
+    """Questions about one shape and about how many there are, so many rows of each (0: without end)."""
+    parts = [WorldRows("scenes", task, split, knobs, size, seed) for task, knobs in KNOBS.items()]  # type: ignore[arg-type]
     return Changed(Mixture(tuple(parts)), SHORT_ASK)
+
+
+HALF_SHOWN = warm_start(
+    world("train", 0, seed=1),
+    Either(((0.5, Grounded(0.05, detour=0.15)), (0.5, Grounded(0.5, looks=False)))),
+)
 
 
 def _tiny() -> Any:
     preset = with_stage(
         tiny(
             "scenes",
-            "relation",
+            "attribute",
             (RULE, BLEU, *LAYOUT),
             RULE,
-            knobs=KNOBS["relation"],
+            knobs=KNOBS["attribute"],
             model=TextModel("agent-tiny"),
             rows=200,
             measured_at=1.0,
@@ -114,12 +124,14 @@ def _tiny() -> Any:
             others=(Reward("located", per_rollout(located)),),
             sampling=Sampling(max_tokens=128),
             kl=KL(0.02),
+            optimizer=AdamW(lr=2e-5),
         ),
         data=world("train", 10),
     )
     said = [answer for task, knobs in KNOBS.items() for answer in scenes.answers(task, **knobs)]
     constants = tuple(forms.write("think", answer) for answer in said)
-    return replace(preset, evaluation=replace(preset.evaluation, data=world("test", 100), constants=constants))
+    preset = replace(preset, evaluation=replace(preset.evaluation, data=world("test", 100), constants=constants))
+    return begun_with(HALF_SHOWN, preset)
 
 
 TINY = _tiny()
@@ -170,6 +182,8 @@ RECIPE = Recipe(
     },
     claim=Claim("accuracy and places of the boxes on held-out rows", baseline="grit/ablation, paid for answers alone"),
     assumptions={
+        "tiny.stages.sft": "a warm start, with boxes and without: the paper needs none; the packaged model puts no "
+        "boxes into thoughts about colours",
         "tiny.rewards": "a rule in place of the judge: answers are single words",
         "tiny.group_size": "8 instead of 4; β 0.02: a small model forgets its layout sooner",
         "paper.sampling": "0.9, the trainer's default; the script sets none",

@@ -27,17 +27,16 @@ from gamutrl.data.columns import Columns
 from gamutrl.data.rows import FileRows
 from gamutrl.data.sources import Changed, Mixture, WorldRows
 from gamutrl.data.transforms import Negated, WithSuffix, lettered
-from gamutrl.data.worlds import clips
+from gamutrl.data.worlds.turns import AtOnce
 from gamutrl.functional.probabilities import group_divergence, stretched
 from gamutrl.policies.models import TextModel
-from gamutrl.recipes.plain import FORMAT, begun_with, paper, tiny, with_stage
+from gamutrl.recipes.plain import FORMAT, begun_with, paper, tiny, warm_start, with_stage
 from gamutrl.recipes.recipe import Claim, Recipe
 from gamutrl.rewards.answers import accuracy, choice_in, subset_share
 from gamutrl.rewards.base import Reward, per_rollout
 from gamutrl.rewards.tags import tag_format
 from gamutrl.training.defaults import ActionWeights, ClippedSurrogate
 from gamutrl.training.optimizer import AdamW
-from gamutrl.training.sft import SFT
 
 
 @dataclass(frozen=True)
@@ -92,12 +91,6 @@ CHANGES: dict[str, Any] = {
     "kl": None,
 }
 
-
-def all_shown(prompt: Prompt, seed: int) -> str:
-    """The world's own reply: what comes, in the order of time, and then as the answer."""
-    return clips.demonstrate(prompt, "work", seed=seed)
-
-
 FEW = {"form": "think", "frames": 4, "most": 3}
 SMALL: dict[str, Any] = {
     "knobs": FEW,
@@ -106,13 +99,7 @@ SMALL: dict[str, Any] = {
     "steps": 60,
     "optimizer": AdamW(lr=2e-5),
 }
-NAMING = SFT(
-    WorldRows("clips", "all", "train", FEW, seed=1),
-    all_shown,
-    steps=60,
-    rows_per_step=32,
-    optimizer=AdamW(lr=2e-4, schedule="cosine"),
-)
+NAMING = warm_start(WorldRows("clips", "all", "train", FEW, seed=1), AtOnce("work"))
 TINY = begun_with(NAMING, tiny("clips", "all", (SHARE, FORMAT), WHOLE, **SMALL, **CHANGES))
 PLAIN = begun_with(NAMING, tiny("clips", "all", (WHOLE, FORMAT), WHOLE, **SMALL))
 

@@ -86,7 +86,7 @@ METHOD: dict[str, Any] = {
 
 TINY = tiny(
     "pages",
-    "find",
+    "digit",
     (ACCURACY, FORMAT),
     ACCURACY,
     knobs={"low": 2, "high": 3, "side": 504, "inks": (4.5,)},
@@ -99,7 +99,7 @@ TINY = tiny(
     environment=looking.points(frame=(render.SIZE, render.SIZE), half=63, side=144),
     sampling=Sampling(max_tokens=96),
     kl=KL(0.02, clamp=10),
-    optimizer=AdamW(lr=1.5e-5),
+    optimizer=AdamW(lr=3e-5),
     **METHOD,
 )
 

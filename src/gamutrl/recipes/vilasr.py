@@ -12,7 +12,6 @@ replaced once more beside the new one; single precision moved errors that lie on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -23,18 +22,18 @@ from torch import Tensor
 from gamutrl.core import Batch, Context, Prompt, Sampling
 from gamutrl.data.columns import Columns
 from gamutrl.data.rows import FileRows, Split
-from gamutrl.data.sources import Changed
+from gamutrl.data.sources import Changed, WorldRows
 from gamutrl.data.transforms import WithSuffix, WithSystem
 from gamutrl.data.worlds import render
+from gamutrl.data.worlds.turns import Drawn, Either
 from gamutrl.environments import looking
-from gamutrl.environments.drawings import drawing_in, redraws
+from gamutrl.environments.drawings import drawing_in, layout, redraws
 from gamutrl.policies.models import TextModel
-from gamutrl.recipes.plain import paper, tiny, with_rewards
+from gamutrl.recipes.plain import begun_with, paper, tiny, warm_start, with_rewards
 from gamutrl.recipes.recipe import Claim, Recipe
 from gamutrl.rewards.answers import mean_relative_accuracy, number_in, same_text, typed_accuracy
 from gamutrl.rewards.base import Reward
 from gamutrl.rewards.combine import Gated
-from gamutrl.rewards.tags import has_marks, in_order
 from gamutrl.training.collect import Collect, Product, with_turns
 from gamutrl.training.defaults import ActionWeights, ClippedSurrogate, GroupAdvantage
 from gamutrl.training.optimizer import AdamW
@@ -67,15 +66,6 @@ def right(text: str, answer: str, question_type: str | None = None) -> float:
     """How right a last turn is, by the row's type; what has none is compared as text."""
     compared = {"compare": TYPES, "default": same_text, "missing": "whole"}
     return typed_accuracy(text, answer, question_type or "", **compared) or 0.0  # type: ignore[arg-type]
-
-
-def layout(turns: Sequence[str]) -> float:
-    """1 if every turn is a thought and an action, all drawings can be read, and the last turn alone answers."""
-    laid_out = all(in_order(turn, [r"\A<think>", r"</think>\s*+Action:"]) for turn in turns)
-    readable = not any(drawing.unparsed or drawing.unread for drawing in map(drawing_in, turns))
-    silent = not any("answer>" in turn for turn in turns[:-1])
-    answered = [has_marks(turn, ("answer",)) for turn in turns[-1:]]
-    return float(laid_out and readable and silent and answered == [True])
 
 
 def said(batch: Batch) -> list[list[str]]:
@@ -115,21 +105,31 @@ METHOD: dict[str, Any] = {
     "weights": ActionWeights("token"),
 }
 
-TINY = tiny(
-    "scenes",
-    "relation",
-    REWARDS,
-    ACCURACY,
-    knobs={"form": "plain", "low": 2, "high": 3},
-    model=TextModel("agent-tiny"),
-    rows=200,
-    measured_at=1.0,
-    steps=40,
-    change=WithSuffix(" Draw boxes, then answer."),
-    environment=looking.drawing(frame=(render.SIZE, render.SIZE), turns=4, pictures=8, width=1, labels=False),
-    sampling=Sampling(max_tokens=128),
-    optimizer=AdamW(lr=2e-5),
-    **METHOD,
+SMALL = {"form": "plain", "low": 2, "high": 4}
+ASKED = WithSuffix(" Draw boxes, then answer.")
+CANVAS = looking.drawing(frame=(render.SIZE, render.SIZE), turns=4, pictures=8, width=1, labels=False)
+TINY = begun_with(
+    warm_start(
+        Changed(WorldRows("scenes", "attribute", "train", SMALL, seed=1), ASKED),
+        Either(((0.5, Drawn(0.05, detour=0.15)), (0.5, Drawn(0.5, looks=False)))),
+        environment=CANVAS,
+    ),
+    tiny(
+        "scenes",
+        "attribute",
+        REWARDS,
+        ACCURACY,
+        knobs=SMALL,
+        model=TextModel("agent-tiny"),
+        rows=200,
+        measured_at=1.0,
+        steps=40,
+        change=ASKED,
+        environment=CANVAS,
+        sampling=Sampling(max_tokens=128),
+        optimizer=AdamW(lr=2e-5),
+        **METHOD,
+    ),
 )
 
 
@@ -190,8 +190,8 @@ RECIPE = Recipe(
         "accuracy on held-out rows", baseline="vilasr/ablation, which pays for the layout of wrong answers too"
     ),
     assumptions={
-        "tiny.stages": "RL alone: the small model was shown drawings, right and corrected ones, as a cold start",
-        "tiny": "KL 0.02, where the script has none; how two shapes lie to each other in place of mazes, rooms, clips",
+        "tiny.stages.sft": "the cold start, with drawings and without; there is no reflective sampling",
+        "tiny": "KL 0.02, where the script has none; colours and shapes in place of mazes, rooms, clips",
         "paper.model": "the published cold start, the first stage's outcome",
         "paper.collect": "the rule of rejection sampling is not published: right, and some label drawn again; 8 tries",
         "paper.steps": "one epoch of about 32,000 rows, which is a guess; ten turns (the code: twenty on mazes)",

@@ -12,7 +12,7 @@ In small boards 2048 shows exponents, in the worlds' own print, on tiles of a co
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
@@ -222,8 +222,13 @@ GAMES: dict[str, type] = {"2048": Doubling, "match": Matching, "link": Linking, 
 
 def perceived(row: Prompt, style: str = "work", error_rate: float = 0.0, seed: int = 0, *, misread: float = 0.0) -> str:
     """A demonstration that says first what is on the board (G1's cold start), with probability `misread` one tile
-    wrong."""
-    said = demonstrate(replace(row, columns={**row.columns, "form": "think"}), style, error_rate, seed)
+    wrong. style: also "lines", which works a move of 2048 out along the board's rows and columns."""
+    spelled = style == "lines"
+    said = demonstrate(
+        replace(row, columns={**row.columns, "form": "think"}), "direct" if spelled else style, error_rate, seed
+    )
+    if spelled:
+        said = said.replace("<think></think>", f"<think>{_along_lines(row.columns['facts']['board'])}</think>", 1)
     rng = random.Random(f"{row.id}/misread/{seed}")
     board = [list(line) for line in row.columns["state"]]
     if rng.random() < misread:
@@ -363,6 +368,16 @@ def _reason(played: Game, board: Board, worth: float) -> str:
         return f"worth {worth:g}"
     across, down = (boards.slide(board, move)[1] for move in (boards.RIGHT, boards.UP))
     return f"across {across}, down {down}"
+
+
+def _along_lines(board: Board) -> str:
+    """The tiles of each row and of each column without the gaps between them, and what sliding them together scores."""
+
+    def told(lines: Iterable[Sequence[int]]) -> str:
+        return " | ".join(" ".join(str(2**tile) for tile in line if tile) or "-" for line in lines)
+
+    across, down = (boards.slide(board, move)[1] for move in (boards.RIGHT, boards.UP))
+    return f"{told(board)} across {across}; {told(zip(*board))} down {down}"
 
 
 def _anything(played: Game) -> Sequence[Action]:

@@ -72,6 +72,18 @@ class AtOnce:
 
 
 @dataclass(frozen=True)
+class Either:
+    """One of several targets for each row, as `(share, target)`: demonstrations of unequal worth."""
+
+    targets: Sequence[tuple[float, Callable[[Prompt, int], Any]]]
+
+    def __call__(self, prompt: Prompt, seed: int) -> Any:
+        rng = random.Random(f"{prompt.id}/either/{seed}")
+        ((_, target),) = rng.choices(self.targets, [share for share, _ in self.targets])
+        return target(prompt, seed)
+
+
+@dataclass(frozen=True)
 class Drawn:
     """A target for ViLaSR (2506.09965): what the row's world plans to look at is drawn, all of it at once, then told.
 
