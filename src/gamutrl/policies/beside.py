@@ -10,13 +10,16 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 T = TypeVar("T")
+
+_sizes: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
 
 SMALL = 2**27
 """Parameters, up to which a model's operations are too short to be cut among cores."""
@@ -44,8 +47,9 @@ def threads_for(module: nn.Module) -> int:
     first = next(module.parameters(), None)
     if first is None or first.device.type != "cpu" or _inside.active:
         return 1
-    small = sum(parameter.numel() for parameter in module.parameters()) <= SMALL
-    return min(MOST, torch.get_num_threads()) if small else 1
+    if module not in _sizes:
+        _sizes[module] = sum(parameter.numel() for parameter in module.parameters())
+    return min(MOST, torch.get_num_threads()) if _sizes[module] <= SMALL else 1
 
 
 @contextmanager
@@ -76,6 +80,20 @@ def together(tasks: Sequence[Callable[[], T]]) -> list[T]:
     futures = [pool.submit(run, task) for task in tasks]
     wait(futures)
     return [future.result() for future in futures]
+
+
+def dealt(tasks: Sequence[Callable[[], T]], sizes: Sequence[int], threads: int) -> list[T]:
+    """What the tasks, of these sizes, return, in their order; dealt out to so many threads, without gradient."""
+    lots = share_of(sizes, 1 if torch.is_grad_enabled() else threads)
+    if len(lots) < 2:
+        return [task() for task in tasks]
+    made = together([partial(_each, [tasks[k] for k in lot]) for lot in lots])
+    found = {k: one for lot, some in zip(lots, made) for k, one in zip(lot, some)}
+    return [found[k] for k in range(len(tasks))]
+
+
+def _each(tasks: Sequence[Callable[[], T]]) -> list[T]:
+    return [task() for task in tasks]
 
 
 def differentiable(tasks: Sequence[Callable[[], Sequence[Tensor]]], parameters: Iterable[Tensor]) -> list[list[Tensor]]:

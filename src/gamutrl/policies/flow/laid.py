@@ -42,7 +42,8 @@ class Laid:
 
     def _copy(self, parts: dict[int, nn.Module]) -> Denoiser:
         made = copy.copy(self.denoiser)
-        made.module = _with(self.denoiser.module.get_base_model(), parts)  # type: ignore[operator]
+        base: Any = self.denoiser.module
+        made.module = _with(base.get_base_model(), parts)
         return made
 
 
@@ -79,12 +80,10 @@ class _Adapted(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight_ED, a_RD, b_ER = ctx.saved_tensors
         grad_NE, x_ND = grad.reshape(-1, grad.shape[-1]), x.reshape(-1, x.shape[-1])
-        grad_x = (grad_NE @ weight_ED).view(x.shape) if ctx.needs_input_grad[0] else None
-        grad_a = grad_b = None
-        if ctx.needs_input_grad[3]:
-            grad_a = (grad_NE @ (ctx.scale * b_ER)).t() @ x_ND
-        if ctx.needs_input_grad[4]:
-            grad_b = grad_NE.t() @ (x_ND @ (ctx.scale * a_RD).t())
+        needs_x, _, _, needs_a, needs_b, _ = ctx.needs_input_grad
+        grad_x = (grad_NE @ weight_ED).view(x.shape) if needs_x else None
+        grad_a = (grad_NE @ (ctx.scale * b_ER)).t() @ x_ND if needs_a else None
+        grad_b = grad_NE.t() @ (x_ND @ (ctx.scale * a_RD).t()) if needs_b else None
         return grad_x, None, None, grad_a, grad_b, None
 
 
@@ -100,7 +99,7 @@ def _adapters(module: nn.Module) -> list[Any]:
     from peft.tuners.lora import Linear
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    layers = [part for part in module.get_base_model().modules() if isinstance(part, BaseTunerLayer)]
+    layers = [part for part in module.modules() if isinstance(part, BaseTunerLayer)]
     return layers if all(type(layer) is Linear and _is_plain(layer) for layer in layers) else []
 
 

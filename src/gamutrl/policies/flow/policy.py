@@ -243,8 +243,10 @@ class FlowPolicy(Referenced):
 
     def show(self, latent_N: Tensor) -> list[Any]:
         """Latents decoded: PIL images, lists of them, points."""
+        parts = self._parts(latent_N)
+        tasks = [partial(lambda part: self.denoiser.show(self.denoiser.decode(part)), part) for part in parts]
         with torch.no_grad():
-            return [shown for part in self._parts(latent_N) for shown in self.denoiser.show(self.denoiser.decode(part))]
+            return [one for some in beside.dealt(tasks, [len(part) for part in parts], self._threads) for one in some]
 
     @torch.no_grad()
     def demonstrated(self, prompts: Sequence[Prompt], outputs: Sequence[Any]) -> Batch:
@@ -284,7 +286,7 @@ class FlowPolicy(Referenced):
         where = torch.tensor([(n, t) for n, t, _ in wanted], dtype=torch.long, device=device).reshape(-1, 2).unbind(1)
         asked = list(unique.values())
         passes = self._passes(asked, batch.cache)
-        lots = beside.share_of([len(numbers) for numbers, _ in passes], beside.threads_for(self.module))
+        lots = beside.share_of([len(numbers) for numbers, _ in passes], self._threads)
         names = tuple(statistics or {})
 
         def score(lot: Sequence[int]) -> list[Tensor]:
@@ -377,7 +379,12 @@ class FlowPolicy(Referenced):
     def _split(self, count: int) -> Sequence[Tensor]:
         """Numbers of rows for each pass: no more than `values_per_pass` allows, and passes for as many threads as
         work."""
-        return torch.arange(count).split(max(1, min(self._most, -(-count // beside.threads_for(self.module)))))
+        return torch.arange(count).split(max(1, min(self._most, -(-count // self._threads))))
+
+    @property
+    def _threads(self) -> int:
+        """How many passes run side by side."""
+        return beside.threads_for(self.module)
 
     @property
     def _most(self) -> int:
@@ -457,36 +464,28 @@ class FlowPolicy(Referenced):
     def _predict(self, state: State) -> Predicted:
         """The guided prediction at a state, made once."""
         if not state.predicted:
-            net, left = (
-                self.laid.now(),
-                state.room.rows if state.room and self._keeps(state.sampling, state.step) else 0,
-            )
-            time_R = torch.as_tensor(state.grid.time_S[state.step], device=self.denoiser.device).expand(len(state))
-
-            def passed(row_M: Tensor, keep: bool) -> Predicted:
-                at_M = row_M.to(time_R.device)
-                conditions = rows(state.condition, at_M), state.negative and rows(state.negative, at_M)
-                with torch.set_grad_enabled(keep or torch.is_grad_enabled()):
-                    latent_M, detach = state.latent_R[at_M], state.sampling.detach_negative
-                    made = predict(net, latent_M, time_R[at_M], *conditions, state.sampling.guidance, detach=detach)
-                if not keep:
-                    return made
-                return Predicted(made.guided.detach(), made.negative, (Kept(row_M.tolist(), made.guided),))
-
-            parts, keeps = self._split(len(state)), []
-            for part in parts:
-                keeps.append(len(part) <= left)
-                left -= len(part) if keeps[-1] else 0
-            lots = beside.share_of([len(part) for part in parts], beside.threads_for(self.module))
-            tasks = [partial(lambda lot: [passed(parts[k], keeps[k]) for k in lot], lot) for lot in lots]
-            # A caller that differentiates goes back through latents too.
-            side_by_side = len(lots) > 1 and not torch.is_grad_enabled()
-            done = beside.together(tasks) if side_by_side else [task() for task in tasks]
-            found = dict(zip((k for lot in lots for k in lot), (made for lot in done for made in lot)))
-            guided, negative, kept = zip(*(found[k] for k in range(len(parts))))
+            parts = self._split(len(state))
+            left = state.room.rows if state.room and self._keeps(state.sampling, state.step) else 0
+            net, tasks = self.laid.now(), []
+            for row_M in parts:
+                tasks.append(partial(self._passed, net, state, row_M, len(row_M) <= left))
+                left -= len(row_M) if len(row_M) <= left else 0
+            made = beside.dealt(tasks, [len(row_M) for row_M in parts], self._threads)
+            guided, negative, kept = zip(*made)
             whole = None if negative[0] is None else torch.cat(negative)
             state.predicted.append(Predicted(torch.cat(guided), whole, tuple(one for passes in kept for one in passes)))
         return state.predicted[0]
+
+    @staticmethod
+    def _passed(net: Denoiser, state: State, row_M: Tensor, keep: bool) -> Predicted:
+        """Some rows of the prediction at a state; keep: beside it, what its graph hangs on."""
+        at_M, sampling = row_M.to(state.latent_R.device), state.sampling
+        time_M = torch.as_tensor(state.grid.time_S[state.step], device=at_M.device).expand(len(at_M))
+        told = rows(state.condition, at_M), state.negative and rows(state.negative, at_M)
+        weight, detach = sampling.guidance, sampling.detach_negative
+        with torch.set_grad_enabled(keep or torch.is_grad_enabled()):
+            made = predict(net, state.latent_R[at_M], time_M, *told, weight, detach=detach)
+        return Predicted(made.guided.detach(), made.negative, (Kept(row_M.tolist(), made.guided),)) if keep else made
 
     def _keeps(self, sampling: FlowSampling, step: int) -> bool:
         """Whether the graph of a step is of use to an update: trained as it is sampled."""
@@ -507,10 +506,9 @@ class FlowPolicy(Referenced):
             net, one = self.laid.now(), torch.zeros(1, dtype=torch.long, device=self.denoiser.device)
             time_N = torch.as_tensor(state.grid.time_S[:1], device=self.denoiser.device)
             other = state.negative and rows(state.negative, one)
+            weight, detach = sampling.guidance, sampling.detach_negative
             with torch.enable_grad(), Weighed(net.module) as weighed:
-                predict(
-                    net, state.latent_R[:1], time_N, told, other, sampling.guidance, detach=sampling.detach_negative
-                )
+                predict(net, state.latent_R[:1], time_N, told, other, weight, detach=detach)
             self._row_bytes[shape] = weighed.bytes
         return self.graphs.room(most, self._row_bytes[shape], self._moment)
 

@@ -46,6 +46,7 @@ class PipelineDenoiser(Denoiser):
         self.pipeline = pipeline
         self.model: Any = getattr(pipeline, self.part)
         self.module = self.model if module is None else module
+        self.dtype: torch.dtype = self.model.dtype  # Kept, for diffusers looks through all weights each time.
         self.max_text = max_text or self.text_tokens
         for name, component in pipeline.components.items():
             if isinstance(component, nn.Module):
@@ -93,10 +94,6 @@ class PipelineDenoiser(Denoiser):
     def latent_shape(self) -> tuple[int, ...]:
         return (self.channels, self.height // self.scale, self.width // self.scale)
 
-    @property
-    def device(self) -> torch.device:
-        return self.model.device
-
     # -- prompts --------------------------------------------------------------------------------------------------
 
     def encode(self, prompts: Sequence[Prompt]) -> list[Condition]:
@@ -122,15 +119,14 @@ class PipelineDenoiser(Denoiser):
         return self.encode_texts(texts)
 
     def _split(self, encoded: dict[str, Tensor]) -> list[Condition]:
-        kind = self.model.dtype
-        encoded = {name: value.to(kind) if value.is_floating_point() else value for name, value in encoded.items()}
+        encoded = {n: value.to(self.dtype) if value.is_floating_point() else value for n, value in encoded.items()}
         count = len(next(iter(encoded.values())))
         return [{name: value[n] for name, value in encoded.items()} for n in range(count)]
 
     # -- predictions ----------------------------------------------------------------------------------------------
 
     def predict(self, x_N: Tensor, time_N: Tensor, condition: Condition) -> Tensor:
-        return self.forward(x_N.to(self.model.dtype), time_N, condition).float()
+        return self.forward(x_N.to(self.dtype), time_N, condition).float()
 
     def forward(self, x_N: Tensor, time_N: Tensor, condition: Condition) -> Tensor:
         """The module's own call."""
