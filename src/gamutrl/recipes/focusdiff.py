@@ -118,6 +118,7 @@ def _pools(prompts: Sequence[Prompt]) -> list[list[Prompt]]:
 TINY = tiny(
     (FACTS,),
     task="twins",
+    knobs={"of": "object"},
     sampling=Sampling(guidance=2.0, temperature_train=2.0),
     rollout=PairsWithGold(((3, 1.0), (20, 0.25), (50, 0.0)), world_picture),
     weights=ActionWeights("sequence"),
@@ -156,6 +157,7 @@ RECIPE = Recipe(
     paper=PAPER,
     claim=Claim("pictures that show all that is asked for, on held-out twins", baseline="grpo"),
     assumptions={
+        "tiny.data": "twins of one object, another colour or another shape: two objects are too much for this model",
         "tiny.rewards": "the share of facts that the world's vision program finds stands for the judge's yes",
         "tiny.sampling": "a guidance of 2, as strong as this small model bears",
         "paper.optimizer": "one straight line after warm-up; the code's has a knee at step 300",

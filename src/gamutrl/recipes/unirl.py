@@ -12,9 +12,11 @@ gradient reaches the codes through a straight-through estimate, is not built her
 
 from __future__ import annotations
 
+import random
+from dataclasses import replace
 from typing import Any
 
-from gamutrl.core import Sampling
+from gamutrl.core import Prompt, Sampling
 from gamutrl.data.columns import Columns
 from gamutrl.data.rows import FileRows
 from gamutrl.environments.planned import DrawThenAnswer
@@ -33,8 +35,19 @@ def own_answer(text: str, question_answer: Any) -> float | None:
 
 OWN = Reward("own_answer", per_rollout(own_answer))
 
+
+def either_fact(prompt: Prompt, seed: int) -> Prompt:
+    """A row of one object whose question is about its colour or its shape, by chance; `pictures` asks for colours."""
+    (thing,) = prompt.columns["facts"]
+    if random.Random(f"{prompt.id}/asked").random() < 0.5:
+        return prompt
+    asked = {"question": f"What shape is {thing['colour']}?", "question_answer": thing["shape"]}
+    return replace(prompt, columns={**prompt.columns, **asked})
+
+
 TINY = tiny(
     (OWN,),
+    change=either_fact,
     environment=DrawThenAnswer(),
     sampling=Sampling(max_tokens=8),
     others=(FACTS, OWN),

@@ -79,16 +79,19 @@ class Wish:
 
 
 def rows(
-    split: Split, n: int, seed: int = 0, *, task: str, grid: int = 2, unseen: bool = False, **knobs: Any
+    split: Split, n: int, seed: int = 0, *, task: str, grid: int = 2, unseen: bool = False, of: str = "", **knobs: Any
 ) -> list[Prompt]:
     """`n` rows of a task; no prompt is in both splits, but for digits, of which the scans are apart.
 
     Rows of "twins" come in twos that differ in one fact; both have the number of their `pair` and the `twin`'s text.
+    of: the task that they are of (default: any).
     """
     if split not in ("train", "test"):
         raise ValueError(f"A world's split is 'train' or 'test', not {split!r}.")
     if task not in TASKS:
         raise ValueError(f"The world pictures has no task {task!r}; it has: {', '.join(TASKS)}.")
+    if of and (task != "twins" or of not in _PLAIN):
+        raise ValueError(f"Only twins are `of` a task, one of {', '.join(_PLAIN)}; not {task!r} of {of!r}.")
     if unseen and split == "train":
         raise ValueError("Only test rows may name unseen kinds.")
     made = []
@@ -103,7 +106,7 @@ def rows(
         own = rng.choice(_PLAIN) if task == "any" else task
         kinds = UNSEEN if unseen else tuple(kind for kind in KINDS if kind not in UNSEEN)
         try:
-            wish, twin = _apart(rng, split, own, kinds, grid, knobs)
+            wish, twin = _apart(rng, split, own, of, kinds, grid, knobs)
         except TypeError as error:
             raise ValueError(f"The task {task!r} of pictures does not take these knobs: {error}.") from None
         if i % 2 and task == "twins":
@@ -279,7 +282,7 @@ TASKS = (*_PLAIN, "any", "twins", "digit")
 
 
 def _apart(
-    rng: random.Random, split: Split, task: str, kinds: Sequence[Kind], grid: int, knobs: dict[str, Any]
+    rng: random.Random, split: Split, task: str, of: str, kinds: Sequence[Kind], grid: int, knobs: dict[str, Any]
 ) -> tuple[Wish, Wish]:
     """A wish of the split and its twin: one that differs in one fact and is of the same split."""
     while True:
@@ -288,7 +291,7 @@ def _apart(
             if _split_of(wish) == split:
                 return wish, wish
             continue
-        wish = _TASKS[rng.choice(_PLAIN)](rng, kinds, grid, **knobs)
+        wish = _TASKS[of or rng.choice(_PLAIN)](rng, kinds, grid, **knobs)
         twin = _changed(rng, wish, grid)
         if _split_of(wish) == _split_of(twin) == split and not _names_unseen(twin, kinds):
             return wish, twin

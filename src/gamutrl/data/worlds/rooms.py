@@ -1,9 +1,9 @@
 """Rooms from above: furniture to be placed as relations ask (`place`), and what changed between two views (`changes`).
 
 place: after MetaSpatial (arXiv 2503.18470): a room, its things with sizes and relations, positions to be found. Every
-row has a placement that keeps all relations and collides nowhere: the row's answer. Knobs: `things` (how many), `room`
-(its sides in metres). Columns: `entries` (the scene graph, walls and ceiling last, as the paper's rows have it),
-`room`. Metres as in `furniture`.
+row has a placement that keeps all relations and collides nowhere: the row's answer. Knobs: `things` (how many),
+`room` (its sides in metres), `beside` (how often a thing is related to another, not to a wall). Columns: `entries`
+(the scene graph, walls and ceiling last, as the paper's rows have it), `room`. Metres as in `furniture`.
 
 changes: after STAR-R1 (2505.15804): shapes before and after, of which some changed colour, shape or size. Knobs: `low`,
 `high` (how many shapes), `most` (at most how many changes), `mirrored` (how often the second view is a mirror's).
@@ -117,8 +117,15 @@ def graded(facts: Mapping[str, Any], things: Sequence[Thing]) -> int:
     return round(10 * share) + round(20 * (1 - violations)) + round(20 * apart)
 
 
-def _draw_place(rng: random.Random, split: Split, things: int = 3, room: Sequence[float] = (6.0, 6.0, 3.0)) -> Any:
-    """Things one after another, each related to a wall or to one before, at a place that works."""
+def _draw_place(
+    rng: random.Random,
+    split: Split,
+    things: int = 3,
+    room: Sequence[float] = (6.0, 6.0, 3.0),
+    beside: float = 0.6,
+) -> Any:
+    """Things one after another, each related to one before (with probability `beside`) or to a wall, at a place that
+    works."""
     if not 1 <= things <= len(NAMES):
         raise ValueError(f"A room holds from 1 to {len(NAMES)} things, not {things}.")
     size = (float(room[0]), float(room[1]), float(room[2]))
@@ -126,7 +133,7 @@ def _draw_place(rng: random.Random, split: Split, things: int = 3, room: Sequenc
         done: list[Thing] = []
         everything = {thing.name: thing for thing in shell(size)}
         for name in rng.sample(NAMES, things):
-            thing = _put(rng, name, done, everything, size)
+            thing = _put(rng, name, done, everything, size, beside)
             if thing is None:
                 break
             done.append(thing)
@@ -142,11 +149,16 @@ def _draw_place(rng: random.Random, split: Split, things: int = 3, room: Sequenc
 
 
 def _put(
-    rng: random.Random, name: str, done: Sequence[Thing], everything: Mapping[str, Thing], room: furniture.Point
+    rng: random.Random,
+    name: str,
+    done: Sequence[Thing],
+    everything: Mapping[str, Thing],
+    room: furniture.Point,
+    beside: float,
 ) -> Thing | None:
     """A thing with a relation, at a place on the floor that the relation allows and nothing else takes."""
     for _ in range(20):
-        if done and rng.random() < 0.6:
+        if done and rng.random() < beside:
             other, relation = rng.choice(list(done)), rng.choice(BESIDE)
         else:
             other, relation = everything[rng.choice(WALLS)], "on"
