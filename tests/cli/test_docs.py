@@ -15,6 +15,10 @@ import gamutrl
 from gamutrl.cli.catalogue import catalogue
 from gamutrl.cli.command import _options_of, build_parser, split_overrides
 from gamutrl.cli.docs import recipes_page, results_page, with_catalogue
+from gamutrl.cli.errors import UsageError
+from gamutrl.cli.keep import fingerprint, kept
+from gamutrl.cli.presets import find_preset, find_recipe
+from gamutrl.training.config import to_json
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -44,6 +48,29 @@ def test_every_measure_that_is_kept_is_of_a_system_there_is():
         system, _, variant = file.stem.partition(".")
         about = json.loads(file.read_text())["about"]
         assert (about["system"].partition("/")[0], about["variant"]) == (system, variant or "default")
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "evidence" / "runs").glob("*.json")), ids=lambda file: file.stem)
+def test_a_kept_run_is_of_todays_preset(file):
+    """What a preset was before reaches nothing: train it again and keep that, or delete the file."""
+    system, _, variant = file.stem.partition(".")
+    preset = find_preset(find_recipe(system), "tiny", variant or "default")
+    assert json.loads(file.read_text())["fingerprint"] == fingerprint(preset)
+
+
+def test_a_run_is_kept_with_its_presets_fingerprint_and_another_is_refused(tmp_path):
+    preset = find_preset(find_recipe("flow-grpo"), "tiny", "default")
+    about = {"system": "flow-grpo", "preset": "tiny", "variant": "default"}
+    for name, of in (("same", preset), ("other", preset.with_steps(3))):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps({"preset": to_json(of)}))
+        (tmp_path / name / "summary.json").write_text(json.dumps({"about": about}))
+    name, summary = kept(tmp_path / "same")
+    assert (name, summary["fingerprint"]) == ("flow-grpo.json", fingerprint(preset))
+    with pytest.raises(UsageError, match="other settings than flow-grpo"):
+        kept(tmp_path / "other")
+    with pytest.raises(UsageError, match="no finished run"):
+        kept(tmp_path)
 
 
 @pytest.mark.parametrize(("page", "command"), COMMANDS)

@@ -1,0 +1,63 @@
+"""Keeps what finished runs reached, in `evidence/runs/`: `python -m gamutrl.cli.keep RUN…`, from a checkout's root.
+
+A file says what a recipe's preset of today reaches; so it carries that preset's fingerprint, and runs of other settings
+are refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from gamutrl.cli.errors import UsageError
+from gamutrl.cli.presets import find_preset, find_recipe
+from gamutrl.training.config import to_json
+from gamutrl.training.preset import Preset
+from gamutrl.training.run import SUMMARY, read_config
+
+PLACE = Path("evidence") / "runs"
+
+
+def fingerprint(preset: Preset) -> str:
+    """A short name of all that a preset says: two presets have the same one only if they are equal."""
+    return hashlib.sha256(json.dumps(to_json(preset), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def kept(folder: Path) -> tuple[str, dict[str, Any]]:
+    """The name of a run's file and what it holds.
+
+    Raises UsageError for a run that is not finished, or whose settings are not those of a recipe's preset today.
+    """
+    if not (folder / SUMMARY).exists():
+        raise UsageError(f"{folder} holds no finished run: there is no {SUMMARY}.")
+    summary = json.loads((folder / SUMMARY).read_text("utf-8"))
+    about = summary.get("about") or {}
+    system, variant = str(about.get("system", "")).partition("/")[0], about.get("variant", "default")
+    preset = find_preset(find_recipe(system), about.get("preset", "tiny"), variant)
+    _, config = read_config(folder)
+    if config["preset"] != json.loads(json.dumps(to_json(preset))):
+        raise UsageError(f"{folder} is a run of other settings than {system}'s {variant} {about['preset']} preset has.")
+    return f"{system}{'' if variant == 'default' else '.' + variant}.json", {
+        **summary,
+        "fingerprint": fingerprint(preset),
+    }
+
+
+def main() -> int:
+    PLACE.mkdir(parents=True, exist_ok=True)
+    for folder in sys.argv[1:]:
+        try:
+            name, summary = kept(Path(folder))
+        except UsageError as error:
+            print(error, file=sys.stderr)
+            return 2
+        (PLACE / name).write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        print(f"{name}: {summary['before']['value']:.3f} → {summary['after']['value']:.3f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
