@@ -58,6 +58,17 @@ def test_the_list_holds_every_recipe_and_is_quick_the_second_time(capsys, monkey
     assert json.loads(capsys.readouterr().out) == entries
 
 
+def test_the_list_never_cuts_a_name_short(capsys, monkeypatch):
+    import gamutrl.cli.catalogue as catalogue
+
+    monkeypatch.setenv("COLUMNS", "40")
+    assert main(["list"]) == 0
+    told = capsys.readouterr().out
+    for entry in catalogue.catalogue():
+        assert entry["slug"] in told
+        assert entry["arxiv"] in told
+
+
 def test_the_list_is_made_again_when_the_package_changes(monkeypatch):
     import gamutrl.cli.catalogue as catalogue
 

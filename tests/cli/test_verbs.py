@@ -104,6 +104,27 @@ def test_a_dry_run_says_what_is_wrong_with_the_rows(model, tmp_path, capsys):
     assert "question" in told
 
 
+def test_a_dry_run_says_that_no_prompt_asks_for_the_layout_that_is_paid_for(model, tmp_path, capsys):
+    (tmp_path / "rows.jsonl").write_text('{"question": "How many?", "answer": 3}\n' * 20)
+    words = ["train", "grpo", "--model", str(model), "--data", "rows.jsonl", "--dry-run"]
+    assert main(words) == 0
+    assert "accuracy, format pay less for the same answers without <think></think><answer>" in capsys.readouterr().out
+    assert main([*words, "--columns", "prompt={question} Reply <think></think><answer></answer>."]) == 0
+    assert "pay less" not in capsys.readouterr().out
+
+
+def test_a_reward_that_hangs_on_held_out_rows_is_named(model, tmp_path, capsys):
+    (tmp_path / "rewards_that_hang.py").write_text(
+        "import time\n\ndef hangs(rollouts):\n    while True:\n        time.sleep(0.01)\n"
+    )
+    words = ["train", "grpo", "--model", str(model), "--out", "run", *SMALL]
+    words += ["--reward", "rewards_that_hang.py:hangs", "--reward-timeout", "0.2"]
+    assert main(words) == 1
+    assert "The reward 'hangs' did not answer within 0.2 s (--reward-timeout), at row" in capsys.readouterr().err
+    assert main([*words[:-1], "0"]) == 2
+    assert "seconds above 0" in capsys.readouterr().err
+
+
 def test_a_failure_before_the_first_step_leaves_no_empty_run(tmp_path, capsys):
     assert main(["train", "grpo", "--model", str(tmp_path / "no-model"), "--out", "run"]) == 1
     assert "can't be loaded" in capsys.readouterr().err
@@ -144,6 +165,9 @@ def test_compare_trains_each_system_and_writes_evidence(model, tmp_path, capsys)
     written = metrics.stat().st_mtime_ns
     assert main(words) == 0
     assert metrics.stat().st_mtime_ns == written, "finished runs are kept"
+    words[words.index("--steps") + 1] = "2"
+    assert main(words) == 2, "runs of other settings are not mixed with new ones"
+    assert "other settings" in capsys.readouterr().err
 
 
 @pytest.mark.slow

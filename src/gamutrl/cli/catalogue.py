@@ -285,22 +285,28 @@ def _print_table(entries: Iterable[Entry]) -> None:
     from rich.table import Table
 
     entries = list(entries)
-    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("system", style="bold cyan", no_wrap=True)
-    table.add_column("arXiv", no_wrap=True)
-    table.add_column("kind", no_wrap=True)
-    table.add_column("stages", no_wrap=True)
-    table.add_column("source", no_wrap=True)
-    table.add_column("what it changes")
-    for entry in entries:
-        stages = " → ".join(entry["stages"])
-        table.add_row(entry["slug"], entry["arxiv"], entry["kind"], stages, entry["source"], entry["change"])
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=1000)  # Whoever reads from a pipe wants whole names.
+    is_wide = console.width >= 130
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    rows = [(entry["slug"], entry["arxiv"], entry["kind"], *_more(entry, is_wide)) for entry in entries]
+    for n, name in enumerate(("system", "arXiv", "kind", *(("stages", "source") if is_wide else ()))):
+        width = max((len(row[n]) for row in rows), default=0)  # A name that is cut short cannot be typed.
+        table.add_column(name, style="bold cyan" if n == 0 else "", no_wrap=True, min_width=width)
+    table.add_column("what it changes", no_wrap=not is_wide)
+    for row in rows:
+        table.add_row(*row)
     console.print(table)
     measured = sum(bool(entry["evidence"]) for entry in entries)
     console.print(
         f"\n{len(entries)} systems, {measured} with measured evidence. `gamut show SYSTEM` says more.", highlight=False
     )
+
+
+def _more(entry: Entry, is_wide: bool) -> tuple[str, ...]:
+    aside = (" → ".join(entry["stages"]), entry["source"]) if is_wide else ()
+    return (*aside, entry["change"])
 
 
 def _show(args: argparse.Namespace) -> None:

@@ -195,15 +195,17 @@ def _finish(preset: Preset, folder: Path, name: str, preset_name: str, seed: int
     from gamutrl.training.run import CONFIG, SUMMARY, read_config
     from gamutrl.training.watchers import Bar
 
+    is_begun = (folder / CONFIG).exists()
+    if is_begun:
+        from gamutrl.training.config import to_json
+
+        begun, _ = read_config(folder)
+        if to_json(begun) != to_json(preset):  # Read and written anew: a field that is new since has its default.
+            raise UsageError(f"{folder} holds a run with other settings; name another --out.")
     if (folder / SUMMARY).exists():
         return
     print(f"{name}, seed {seed}", file=sys.stderr)
-    if (folder / CONFIG).exists():
-        from gamutrl.training.config import to_json
-
-        _, config = read_config(folder)
-        if config["preset"] != to_json(preset):
-            raise UsageError(f"{folder} holds a run with other settings; name another --out.")
+    if is_begun:
         api.resume(folder, watchers=[Bar()])
         return
     system, _, variant = name.partition("/")

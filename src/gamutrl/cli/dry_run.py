@@ -99,15 +99,24 @@ def _rewards(preset: Preset, found: dict[str, Any]) -> Iterator[str]:
     evaluation = preset.evaluation
     measured = [("held out", reward) for reward in (evaluation.metric, *evaluation.others)]
     yield "scored on the true answers, laid out as a reply:"
+    bare: list[str] = []
     for name, reward in [*scored, *measured]:
         if not isinstance(reward.score, PerRollout | UserReward):
             yield f"    {name}/{reward.name}: needs the policy, so it is not tried here"
             continue
         prompts: list[Prompt] = found.get("prompts", {}).get(name) or []
         texts = [evaluation.answer_format.format(answer=prompt.answer) for prompt in prompts]
-        value_R = score_texts(reward, prompts, texts)
+        value_R = score_texts(evaluation, reward, prompts, texts)
         told = "does not apply to any" if bool(value_R.isnan().all()) else f"{float(value_R.nanmean()):.3f}"
         yield f"    {name}/{reward.name} (weight {reward.weight:g}): {told}"
+        if not any("<answer>" in prompt.text for prompt in prompts):
+            plainly_R = score_texts(evaluation, reward, prompts, [str(prompt.answer) for prompt in prompts])
+            if float(value_R.nansum()) > float(plainly_R.nansum()):
+                bare.append(reward.name)
+    if bare:
+        layout = evaluation.answer_format.format(answer="")
+        yield f"    note: {', '.join(dict.fromkeys(bare))} pay less for the same answers without {layout},"
+        yield f"    and no prompt asks for it. Say so to the model: --columns 'prompt={{…}} Reply {layout}.,…'"
 
 
 def _model(preset: Preset, found: dict[str, Any]) -> Iterator[str]:

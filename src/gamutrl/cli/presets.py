@@ -55,7 +55,10 @@ def add_preset_options(parser: argparse.ArgumentParser) -> None:
         help="what is measured on held-out rows (default: the recipe's; with --reward, the first of them)",
     )
     own.add_argument(
-        "--reward-timeout", type=float, metavar="SECONDS", help="the longest that a reward may take a step"
+        "--reward-timeout",
+        type=float,
+        metavar="SECONDS",
+        help="the longest that a reward may take a step, and a batch of held-out rows",
     )
 
 
@@ -147,14 +150,22 @@ def preset_of(args: argparse.Namespace) -> tuple[Preset, dict[str, Any], list[st
         if args.steps < 1:
             raise UsageError(f"--steps must be at least 1, not {args.steps}.")
         preset = preset.with_steps(args.steps)
-    if args.reward_timeout:
-        preset = with_last_rl(preset, reward_timeout=args.reward_timeout)
+    if args.reward_timeout is not None:
+        preset = _within(preset, args.reward_timeout)
     for path, text in args.overrides:
         preset = override(preset, path, text)
     about = about_of(recipe, args.system, args.preset, args.variant)
     if args.reward or args.metric:
         about["rewards"] = [_absolute(name) for name in (*args.reward, args.metric) if name and ":" in name]
     return preset, about, allowed
+
+
+def _within(preset: Preset, seconds: float) -> Preset:
+    """The preset whose rewards may take so long, in training and on held-out rows."""
+    if not 0 < seconds < float("inf"):
+        raise UsageError(f"--reward-timeout takes seconds above 0, not {seconds:g}.")
+    evaluation = dataclasses.replace(preset.evaluation, reward_timeout=seconds)
+    return with_last_rl(dataclasses.replace(preset, evaluation=evaluation), reward_timeout=seconds)
 
 
 def find_recipe(slug: str) -> Recipe:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,7 +145,7 @@ def _resume(args: argparse.Namespace) -> int:
         return 0
     allowed = [*args.allow, *(load(where).__module__.split(".")[0] for where in args.reward)]
     try:
-        _, config = read_config(folder, allowed)
+        preset, config = read_config(folder, allowed)
     except ConfigError as error:
         # A configuration from elsewhere must not run code by itself: whoever trusts it says so.
         named = (
@@ -159,7 +160,8 @@ def _resume(args: argparse.Namespace) -> int:
             f"This run has rewards of your own. If you trust them: gamut resume {folder} {options}"
         ) from error
     ranks.begin()
-    watchers = _watchers(args.track, folder, config) if ranks.first() else []
+    told = told_to_trackers(preset, config["about"], config["seed"])
+    watchers = _watchers(args.track, folder, told) if ranks.first() else []
     run = api.resume(folder, watchers=watchers, allowed=allowed)
     if ranks.first():
         show_result(run)
@@ -175,7 +177,7 @@ def _run(preset: Preset, folder: Path, about: dict[str, Any], seed: int, track: 
         return api.train(preset, folder, seed=seed, about=about, allowed=allowed)
     print(f"Training {about['system']} ({about['preset']}) in {folder}", file=sys.stderr)
     is_new = not (folder / CONFIG).exists()
-    watchers = _watchers(track, folder, about)
+    watchers = _watchers(track, folder, told_to_trackers(preset, about, seed))
     try:
         run = api.train(preset, folder, seed=seed, watchers=watchers, about=about, allowed=allowed)
     except Exception:
@@ -189,7 +191,15 @@ def _run(preset: Preset, folder: Path, about: dict[str, Any], seed: int, track: 
     return run
 
 
-def _watchers(track: list[str], folder: Path, config: dict[str, Any]) -> list[Watcher]:
+def told_to_trackers(preset: Preset, about: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """What a tracker is told of a run: what it is of, its seed, and every number, word and switch of the preset."""
+    from gamutrl.training.config import paths
+
+    fields = {path: value for path, value in paths(preset).items() if isinstance(value, bool | int | float | str)}
+    return {**about, "seed": seed, **fields}
+
+
+def _watchers(track: list[str], folder: Path, config: Mapping[str, Any]) -> list[Watcher]:
     from transformers.utils import logging
 
     from gamutrl.training.watchers import Bar, tracker

@@ -31,7 +31,8 @@ class Evaluation:
     data: held-out rows. metric: the score that counts, in [0, 1] where it is an accuracy. others: further scores to
     measure. rows: how many. sampling: greedy unless said otherwise. constants: answers that a policy which does not
     look could always give, as full assistant texts; None: the distinct answers of the held-out rows, through
-    `answer_format`. samples: how many rows are kept for the report.
+    `answer_format`. samples: how many rows are kept for the report. reward_timeout: seconds that the score of one batch
+    of rows may take.
     """
 
     data: Source
@@ -44,6 +45,7 @@ class Evaluation:
     answer_format: str = "<think></think><answer>{answer}</answer>"
     samples: int = 24
     batch: int = 64
+    reward_timeout: float = 300.0
 
     def prompts(self) -> list[Prompt]:
         """The held-out rows: the same for whoever asks, none of them twice."""
@@ -90,7 +92,8 @@ def evaluate(
         for start in range(0, len(prompts), evaluation.batch):
             part = prompts[start : start + evaluation.batch]
             batch = policy.rollout(part, 1, evaluation.environment, evaluation.sampling, seed=0)
-            batches.append(score((evaluation.metric, *evaluation.others), batch, context))
+            rewards = (evaluation.metric, *evaluation.others)
+            batches.append(score(rewards, batch, context, timeout=evaluation.reward_timeout))
             if progress:
                 progress(min(start + evaluation.batch, len(prompts)), len(prompts))
     batch = Batch.concat(batches)
@@ -142,7 +145,7 @@ def best_constant(evaluation: Evaluation, context: Context | None = None) -> tup
         texts = tuple(evaluation.answer_format.format(answer=answer) for answer, _ in answers.most_common(64))
     best: tuple[str, Measured] | None = None
     for text in texts:
-        value_R = score_texts(evaluation.metric, prompts, [text] * len(prompts), context)
+        value_R = score_texts(evaluation, evaluation.metric, prompts, [text] * len(prompts), context)
         found = measure(evaluation.metric.name, value_R)
         if best is None or found.value > best[1].value:
             best = (text, found)
@@ -165,7 +168,7 @@ def text_only(evaluation: Evaluation, context: Context | None = None) -> Measure
         learned = halves[(number + 1) % 2]
         seen = learned.get(prompt.text) or sum(learned.values(), Counter()) or Counter([str(prompt.answer)])
         texts.append(evaluation.answer_format.format(answer=seen.most_common(1)[0][0]))
-    return measure(evaluation.metric.name, score_texts(evaluation.metric, prompts, texts, context))
+    return measure(evaluation.metric.name, score_texts(evaluation, evaluation.metric, prompts, texts, context))
 
 
 def _by_text(prompts: Sequence[Prompt]) -> dict[str, Counter[str]]:
@@ -177,15 +180,20 @@ def _by_text(prompts: Sequence[Prompt]) -> dict[str, Counter[str]]:
 
 
 def score_texts(
-    metric: Reward, prompts: Sequence[Prompt], texts: Sequence[str], context: Context | None = None
+    evaluation: Evaluation,
+    metric: Reward,
+    prompts: Sequence[Prompt],
+    texts: Sequence[str],
+    context: Context | None = None,
 ) -> Tensor:
-    """What a metric gives to texts that nobody sampled, `[R]`."""
+    """What a metric gives to texts that nobody sampled, `[R]`, within the evaluation's time."""
     rollouts = [
         Rollout(prompt, [Turn(text, text, torch.zeros(0, dtype=torch.long), torch.zeros(0))], output=text)
         for prompt, text in zip(prompts, texts)
     ]
     batch = Batch.of(prompts, rollouts, range(len(prompts)))
-    return score((metric,), batch, context or Context()).reward(metric.name)
+    table = score((metric,), batch, context or Context(), timeout=evaluation.reward_timeout)
+    return table.reward(metric.name)
 
 
 def answer_of(rollout: Rollout) -> str:

@@ -70,14 +70,15 @@ class Bar:
 
 
 class _Tracker:
-    """Numbers of every step to a tracker's own `log(values, step)`."""
+    """Numbers of every step to a tracker's own `log(values, step)`; steps are counted through all stages."""
 
-    def __init__(self, log: Callable[[dict[str, float], int], None], close: Callable[[], None]) -> None:
-        self.log, self.end = log, close
+    def __init__(self, folder: Path, log: Callable[[dict[str, float], int], None], close: Callable[[], None]) -> None:
+        self.metrics, self.log, self.end = folder / "metrics.jsonl", log, close
         self.count = 0
 
     def begin(self, stage: str, steps: int, done: int) -> None:
-        self.count = max(self.count, done)
+        # A run that goes on has been cut to its checkpoint by now, so its lines say how far it is.
+        self.count = len(self.metrics.read_bytes().splitlines()) if self.metrics.exists() else 0
 
     def step(self, metrics: Mapping[str, Any]) -> None:
         numbers = {key: value for key, value in metrics.items() if isinstance(value, int | float)}
@@ -103,17 +104,17 @@ def tracker(name: str, folder: Path, config: Mapping[str, Any]) -> Watcher:
                 for key, value in values.items():
                     writer.add_scalar(key, value, step)
 
-            return _Tracker(write, writer.close)
+            return _Tracker(folder, write, writer.close)
         if name == "wandb":
             import wandb
 
             run = wandb.init(project="gamut", name=folder.name, dir=str(folder), config=dict(config))
-            return _Tracker(lambda values, step: run.log(values, step=step), run.finish)
+            return _Tracker(folder, lambda values, step: run.log(values, step=step), run.finish)
         if name == "trackio":
             import trackio
 
             trackio.init(project="gamut", name=folder.name, config=dict(config))
-            return _Tracker(lambda values, step: trackio.log(values), trackio.finish)
+            return _Tracker(folder, lambda values, step: trackio.log(values, step=step), trackio.finish)
     except ImportError as error:
         raise SystemExit(f"--track {name} needs the package {error.name}: pip install 'gamutrl[loggers]'.") from error
     raise SystemExit(f"--track: there is no tracker called {name!r}; choose tensorboard, wandb or trackio.")
