@@ -11,10 +11,12 @@ backward pass; the reference is another such pass with the adapter off. Old log-
 Its own accounting (logging, several processes, the moving average of weights) is left out.
 
 The two sides take their steps in turn, in one process, so that whatever else the machine does falls on both; with the
-KL penalty and without. Before that, their log-probabilities, rewards and gradients of the same rollouts are compared,
-and what each asks of the transformer is counted: `limit` is the ratio that these counts alone allow.
+KL penalty and without. Before that, their log-probabilities, rewards and gradients of the same rollouts are compared.
+What each asks of the transformer is counted: `by_counts` is the ratio that would follow if a row cost both the same,
+which it does not: ours has no adapter beside its weights, and its passes run side by side. `graph_megabytes` is what we
+keep of sampling for the update; `--recomputed` keeps nothing.
 
-    OMP_WAIT_POLICY=PASSIVE python benchmarks/flow.py [--steps N] [--updates 2] [--threads N] [--json]
+    OMP_WAIT_POLICY=PASSIVE python benchmarks/flow.py [--steps N] [--updates 2] [--recomputed] [--threads N] [--json]
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from __future__ import annotations
 import math
 import os
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -44,7 +47,7 @@ from gamutrl.policies.flow.pipelines import load_pipeline
 from gamutrl.policies.models import Lora
 from gamutrl.recipes.flow_plain import SD3
 from gamutrl.rewards.base import Reward
-from gamutrl.training.defaults import ClippedSurrogate, GroupAdvantage
+from gamutrl.training.defaults import ClippedSurrogate, GroupAdvantage, sample_groups
 from gamutrl.training.flow import GaussianKL
 from gamutrl.training.optimizer import AdamW
 from gamutrl.training.rl import RL
@@ -87,12 +90,18 @@ def seen(batch: Batch, context: Context) -> Tensor:
     )
 
 
-def stage(beta: float, updates: int) -> RL:
+def stage(beta: float, updates: int, recomputed: bool = False) -> RL:
     return RL(
         data=None,  # type: ignore[arg-type]
         rewards=(Reward("brightness", seen),),
         group_size=GROUP,
-        sampling=FlowSampling(STEPS, eta=ETA, guidance=GUIDANCE, trained=tuple(range(TRAINED))),
+        sampling=FlowSampling(
+            STEPS,
+            eta=ETA,
+            guidance=GUIDANCE,
+            trained=tuple(range(TRAINED)),
+            graph_bytes=0 if recomputed else None,
+        ),
         advantage=GroupAdvantage(scale="batch", unbiased=False, clip=5.0),
         objective=ClippedSurrogate(CLIP),
         kl=GaussianKL(beta) if beta else None,
@@ -254,11 +263,15 @@ def differences(ours: Gamut, released: Released) -> dict[str, float]:
 
 @contextmanager
 def counted(module: torch.nn.Module) -> Iterator[dict[str, float]]:
-    """How many rows go through a module inside: "forward" without a gradient, "trained" with one."""
-    rows = {"forward": 0.0, "trained": 0.0}
+    """How many rows go through a module inside: "forward" without a gradient, "trained" with one.
+
+    A copy of the module that shares its hooks is counted too.
+    """
+    rows, alone = {"forward": 0.0, "trained": 0.0}, threading.Lock()
 
     def note(_: Any, args: Any, kwargs: Any) -> None:
-        rows["trained" if torch.is_grad_enabled() else "forward"] += len(kwargs["hidden_states"])
+        with alone:
+            rows["trained" if torch.is_grad_enabled() else "forward"] += len(kwargs["hidden_states"])
 
     hook = module.register_forward_pre_hook(note, with_kwargs=True)
     try:
@@ -288,6 +301,7 @@ def seconds_a_row(released: Released) -> dict[str, float]:
 def main() -> None:
     parser = options(__doc__, steps=3)
     parser.add_argument("--updates", type=int, choices=(1, 2), default=1, help="of a step (the released configs: 2)")
+    parser.add_argument("--recomputed", action="store_true", help="keep no graphs of sampling for the update")
     given = chosen(parser)
     torch.manual_seed(0)
     warnings.filterwarnings("ignore")
@@ -308,11 +322,11 @@ def main() -> None:
         policy = FlowPolicy(denoiser)
         prompts = [Prompt.ask(text, id=str(i)) for i, text in enumerate(PROMPTS)]
         ours = {
-            name: Gamut(policy, stage(beta, given.updates), prompts, Path(scratch) / name)
+            name: Gamut(policy, stage(beta, given.updates, given.recomputed), prompts, Path(scratch) / name)
             for name, beta in penalties.items()
         }
         released = {name: Released(folder, beta, given.updates) for name, beta in penalties.items()}
-        checked = Gamut(policy, stage(BETA, 1), prompts, Path(scratch) / "checked")
+        checked = Gamut(policy, stage(BETA, 1, given.recomputed), prompts, Path(scratch) / "checked")
         apart = differences(checked, Released(folder, BETA, 1))
         taken: dict[str, tuple[list[Step], list[Step]]] = {name: ([], []) for name in penalties}
         counts: dict[str, list[dict[str, float]]] = {}
@@ -324,6 +338,8 @@ def main() -> None:
                     own.append(timed(ours[name].step))
                 counts[name] = [their_rows, own_rows]
         cost = seconds_a_row(released["kl"])
+        sampled = sample_groups(ours["kl"].stage, prompts, ours["kl"].session.context(0, 1))
+        kept = policy.graphs.bytes / 2**20 if sampled.rows else 0.0
         encoders = (denoiser.pipeline.text_encoder, denoiser.pipeline.text_encoder_2, denoiser.pipeline.text_encoder_3)
         sizes = {
             "transformer": sum(p.numel() for p in denoiser.model.parameters()),
@@ -335,10 +351,10 @@ def main() -> None:
         whole = [sum(side[kind] * cost[kind] for kind in cost) for side in each]
         results[name] = against(theirs[1:], own[1:], "released") | {
             "rows_a_rollout": dict(zip(("released", "gamut"), each)),
-            "limit": whole[0] / whole[1],
+            "by_counts": whole[0] / whole[1],
         }
     about = {"parameters": sizes, "row_milliseconds": {kind: 1e3 * s for kind, s in cost.items()}}
-    about |= {"updates": given.updates, "threads": given.threads, "steps": given.steps}
+    about |= {"updates": given.updates, "threads": given.threads, "steps": given.steps, "graph_megabytes": kept}
 
     def lines() -> None:
         print(", ".join(f"{name} {size / 1e6:.1f} M" for name, size in sizes.items()), end="; ")
@@ -349,7 +365,8 @@ def main() -> None:
             table(result, {"kl": f"KL {BETA}", "no_kl": "without KL"}[name])
             for side, rows in result["rows_a_rollout"].items():
                 print(f"  {side}: {rows['forward']:.0f} rows forward a rollout, {rows['trained']:.0f} trained")
-            print(f"  by these counts alone {result['limit']:.2f}")
+            print(f"  by these counts alone {result['by_counts']:.2f}")
+        print(f"\ngraphs of sampling: {kept:.0f} MiB")
 
     tell({"ratio": results["kl"]["ratio"], **results, **about}, given.json, lines, apart)
 

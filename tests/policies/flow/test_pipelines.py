@@ -99,12 +99,15 @@ class TestEachFamily:
             assert torch.allclose(adapted.log_probs(batch), base.log_probs(batch), atol=1e-6)
         assert not torch.allclose(adapted.log_probs(batch), base.log_probs(batch), atol=1e-6)
 
-    def test_sampling_with_the_adapter_laid_in_is_sampling_with_it_beside(self, shared, family):
+    def test_sampling_with_the_adapter_laid_in_is_sampling_with_it_beside(self, shared, family, monkeypatch):
         policy = shared(family, "adapted")
         before = {name: value.clone() for name, value in policy.module.state_dict().items()}
         sampling = FlowSampling(steps=2, guidance=3.0)
+        assert policy.laid.now() is not policy.denoiser
         batch = policy.rollout(PROMPTS, 1, SingleTurn(), sampling, seed=0)
         state = policy.begin(PROMPTS, 1, sampling, seed=0)
+        monkeypatch.setattr(policy.laid, "layers", [])
+        assert policy.laid.now() is policy.denoiser
         with torch.no_grad():
             while not state.done:
                 state, _ = policy.step(state)
@@ -113,6 +116,20 @@ class TestEachFamily:
         assert all(torch.equal(value, before[name]) for name, value in policy.module.state_dict().items())
         assert all(parameter.requires_grad for parameter in policy.parameters())
         assert len(list(policy.parameters())) > 0
+
+    def test_the_graphs_of_sampling_give_the_gradient_of_the_adapter_beside(self, shared, family, monkeypatch):
+        policy, found = shared(family, "adapted"), []
+        sampling = FlowSampling(steps=3, guidance=3.0, trained=(0, 1))
+        batch = policy.rollout(PROMPTS, 1, SingleTurn(), sampling, seed=0)
+        assert len(policy.graphs) > 0
+        for layers in (policy.laid.layers, []):
+            monkeypatch.setattr(policy.laid, "layers", layers)
+            policy.module.zero_grad()
+            policy.log_probs(batch)[:, 1].sum().backward()
+            found.append([p.grad.flatten() for p in policy.parameters() if p.grad is not None])
+            assert len(policy.graphs) == 0
+        kept, beside = (torch.cat(gradients) for gradients in found)
+        assert torch.allclose(kept, beside, rtol=0, atol=1e-3 * float(beside.abs().max()))
 
     @pytest.mark.parametrize("guidance", [1.0, 3.0])
     def test_without_noise_it_ends_where_its_own_pipeline_does(self, shared, family, guidance, monkeypatch):
