@@ -145,7 +145,7 @@ def test_a_perfect_try_is_the_last():
     assert not first.done
     assert f"Its reward: {worth(ROW, answered('', WRONG[0])):.2f}" in first.context[-1].text
     assert episode.step(answered("", RIGHT)).done
-    assert isinstance(RECIPE.tiny.stages[0].environment, Refining)
+    assert isinstance(RECIPE.tiny.stages[-1].environment, Refining)
 
 
 @pytest.mark.parametrize("preset", [RECIPE.tiny, RECIPE.paper, *RECIPE.variants.values()])
