@@ -37,8 +37,8 @@ def kept(folder: Path) -> tuple[str, dict[str, Any]]:
     about = summary.get("about") or {}
     system, variant = str(about.get("system", "")).partition("/")[0], about.get("variant", "default")
     preset = find_preset(find_recipe(system), about.get("preset", "tiny"), variant)
-    _, config = read_config(folder)
-    if config["preset"] != json.loads(json.dumps(to_json(preset))):
+    ran, _ = read_config(folder)
+    if to_json(ran) != to_json(preset):  # Read and written anew: a field that is new since has its default.
         raise UsageError(f"{folder} is a run of other settings than {system}'s {variant} {about['preset']} preset has.")
     return f"{system}{'' if variant == 'default' else '.' + variant}.json", {
         **summary,
