@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -52,6 +53,16 @@ def test_what_needs_no_gradient_makes_no_graph(two_threads):
     with torch.no_grad():
         ((found,), _) = beside.differentiable([lambda: [net(torch.ones(1, 2))], list], net.parameters())
     assert not found.requires_grad
+
+
+def test_what_is_dealt_out_comes_back_in_order(two_threads):
+    tasks = [lambda n=n: (n, threading.current_thread().name) for n in range(5)]
+    with torch.no_grad():
+        found = beside.dealt(tasks, [3, 1, 1, 2, 1], 2)
+    assert [n for n, _ in found] == list(range(5))
+    assert {name.startswith("gamut-group") for _, name in found} == {True}
+    alone = beside.dealt(tasks, [3, 1, 1, 2, 1], 2)
+    assert {name for _, name in alone} == {threading.current_thread().name}
 
 
 def test_an_error_comes_out_after_all_have_ended(two_threads):

@@ -12,6 +12,7 @@ from torch import nn
 
 from gamutrl.environments import SingleTurn
 from gamutrl.policies.flow import DiffusionSchedule, FlowPolicy, FlowSampling, FlowSchedule, step_mean
+from gamutrl.policies.flow.graphs import affordable
 
 SAMPLING = FlowSampling(steps=5, guidance=3.0, trained=(0, 1, 2))
 NONE_KEPT = replace(SAMPLING, graph_bytes=0)
@@ -194,6 +195,10 @@ class TestMemory:
         rolled(policy, replace(SAMPLING, guidance=1.0))
         (row_bytes,) = policy._row_bytes.values()
         assert 4 * (15 + 24) <= row_bytes <= 4 * 4 * (15 + 24)
+
+    def test_what_an_accelerator_holds_is_left_to_the_update(self):
+        assert affordable(torch.device("cuda")) == 0
+        assert 0 < affordable(torch.device("cpu")) <= 2**31
 
     def test_a_negative_number_of_bytes_is_an_error(self):
         with pytest.raises(ValueError, match="graph_bytes"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
@@ -12,18 +13,17 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from gamutrl.policies.flow.state import Denoised
 
-CACHED = 2**31
-"""Bytes that graphs take at most on a CPU, unless sampling says otherwise: a fixed number, so that runs repeat."""
-
-SHARE = 8
-"""On an accelerator it is its memory divided by this."""
+MOST, SHARE = 2**31, 8
+"""On a CPU graphs take at most so many bytes, and its memory divided by this, unless sampling says otherwise."""
 
 
 def affordable(device: torch.device) -> int:
-    """Bytes that graphs take at most where nothing else is said."""
-    if device.type != "cuda":
-        return CACHED
-    return torch.cuda.get_device_properties(device).total_memory // SHARE
+    """Bytes that graphs take at most where nothing else is said; none on an accelerator, which is full as it is.
+
+    They don't depend on what is free now, so that a run repeats.
+    """
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min(MOST, memory // SHARE) if device.type == "cpu" else 0
 
 
 class Room(NamedTuple):

@@ -19,7 +19,7 @@ class FlowSampling:
     guidance: the classifier-free weight used to sample (1: none); guidance_train: the one whose log-probability is
     trained (None: the same). detach_negative: no gradient through the unconditional prediction. graph_bytes: how much
     memory the graphs of trained steps may take, so that the first update goes back through them and computes nothing
-    again (0: none is kept; None: 2 GiB on a CPU, an eighth of an accelerator); results are the same.
+    again (0: none is kept; None: 2 GiB on a CPU, none on an accelerator); results are the same.
     """
 
     steps: int = 10
