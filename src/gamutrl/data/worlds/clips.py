@@ -180,19 +180,15 @@ def _solve_span(clip: Clip, query: Query) -> Solution:
     return Solution(f"{seen[0]} to {seen[-1]}", " ".join(map(str, seen)))
 
 
-def _draw_truths(
-    rng: random.Random, split: Split, frames: int = 8, most: int = 3, travel: int = 28, still: bool = False
-) -> Any:
-    """Two shapes and four statements, 1 to `most` of them true. still: none moves, and what is there is what counts."""
+def _draw_truths(rng: random.Random, split: Split, frames: int = 8, most: int = 3, travel: int = 28) -> Any:
+    """Two shapes and four statements, 1 to `most` of them true."""
     kinds = rng.sample(_KINDS, 2)
-    ways = [None if still else rng.choice((*DIRECTIONS, None)) for _ in kinds]
+    ways = [rng.choice((*DIRECTIONS, None)) for _ in kinds]
     tracks = [track(rng, kind, frames, way, travel) for kind, way in zip(kinds, ways)]
     absent = [kind for kind in _KINDS if kind not in kinds]
-    true = [f"{kind[0]} {kind[1]} is there" for kind in kinds]
-    false = [f"{kind[0]} {kind[1]} is there" for kind in rng.sample(absent, 3 if still else 2)]
-    if not still:
-        true = [describe(shape) for shape in tracks] + true
-    for shape in () if still else tracks:
+    true = [describe(shape) for shape in tracks] + [f"{kind[0]} {kind[1]} is there" for kind in kinds]
+    false = [f"{kind[0]} {kind[1]} is there" for kind in rng.sample(absent, 2)]
+    for shape in tracks:
         wrong = [way for way in (*DIRECTIONS, None) if way != shape["direction"]]
         false.append(describe(shape | {"direction": rng.choice(wrong)}))
     count = rng.randint(1, min(most, len(true)))
