@@ -60,12 +60,21 @@ def test_a_run_with_a_reward_of_ones_own_goes_on_only_when_told_where_it_is(fini
     assert (run / "summary.json").exists()
 
 
+def test_a_configuration_that_is_not_json_is_named(tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text("{")
+    assert main(["resume", "run"]) == 2
+    assert "run/config.json is not valid JSON" in capsys.readouterr().err
+
+
 def test_eval_measures_the_model_of_a_run(finished, tmp_path, capsys):
+    sys.modules.pop("short_reward", None)
+    assert main(["eval", str(finished)]) == 2
+    _, _, reward = capsys.readouterr().err.strip().rpartition(f"gamut eval {finished} ")
     words = [
         "eval",
         str(finished),
-        "--allow",
-        "short_reward",
+        *reward.split(),
         "--metric",
         "format",
         "--rows",

@@ -97,7 +97,7 @@ def _preset_of(args: argparse.Namespace) -> Preset:
     check_data_options(args)
     folder = Path(args.target)
     if is_run(folder):
-        preset, _ = preset_of_run(folder, args.allow)
+        preset, _ = preset_of_run(folder, args)
         if args.system:
             preset = dataclasses.replace(
                 preset, evaluation=find_preset(find_recipe(args.system), args.preset, args.variant).evaluation

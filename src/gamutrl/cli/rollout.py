@@ -94,7 +94,7 @@ def _target(args: argparse.Namespace) -> tuple[Preset, dict[str, Any]]:
     if is_run(folder):
         if args.model:
             raise UsageError("A run has a model of its own: leave --model out, or name a system.")
-        preset, config = preset_of_run(folder, args.allow, before=args.before)
+        preset, config = preset_of_run(folder, args, before=args.before)
         for path, text in args.overrides:
             preset = override(preset, path, text)
         return preset, config.get("about") or {}

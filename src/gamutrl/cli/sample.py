@@ -102,7 +102,7 @@ def _session(args: argparse.Namespace) -> tuple[Session, list[Prompt]]:
     own: list[Prompt] = []
     preset: Preset | None = None
     if is_run(folder):
-        preset, _ = preset_of_run(folder, args.allow, before=args.before)
+        preset, _ = preset_of_run(folder, args, before=args.before)
     elif args.before:
         raise UsageError(f"--before needs a run directory, which {folder} is not.")
     if args.system:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gamutrl.cli.errors import UsageError
 from gamutrl.cli.presets import about_of, add_preset_options, find_recipe, free_folder, preset_of, settable
-from gamutrl.cli.runs import add_allow_option
+from gamutrl.cli.runs import add_allow_option, read_run
 
 if TYPE_CHECKING:
     from gamutrl.recipes.recipe import Variant
@@ -80,13 +79,6 @@ def add_verbs(verbs: Any) -> None:
         epilog="examples:\n  gamut resume runs/visual-rft-001\n  gamut resume runs/mine --reward my_reward.py:score\n",
     )
     resume.add_argument("folder", metavar="DIR", help="the run directory")
-    resume.add_argument(
-        "--reward",
-        action="append",
-        default=[],
-        metavar="FILE.py:FUNCTION",
-        help="where a reward of your own is, if the run has one",
-    )
     add_allow_option(resume)
     add_track_option(resume)
     resume.set_defaults(run=_resume)
@@ -134,31 +126,14 @@ def _demo(args: argparse.Namespace) -> int:
 
 def _resume(args: argparse.Namespace) -> int:
     from gamutrl import api
-    from gamutrl.rewards.users import load
     from gamutrl.training import ranks
-    from gamutrl.training.config import ConfigError
-    from gamutrl.training.run import CONFIG, SUMMARY, read_config
+    from gamutrl.training.run import SUMMARY
 
     folder = Path(args.folder)
     if (folder / SUMMARY).exists():
         print(f"{folder} is finished already; `gamut report {folder}` writes its report again.", file=sys.stderr)
         return 0
-    allowed = [*args.allow, *(load(where).__module__.split(".")[0] for where in args.reward)]
-    try:
-        preset, config = read_config(folder, allowed)
-    except ConfigError as error:
-        # A configuration from elsewhere must not run code by itself: whoever trusts it says so.
-        named = (
-            json.loads((folder / CONFIG).read_text("utf-8"))["about"].get("rewards")
-            if (folder / CONFIG).exists()
-            else None
-        )
-        if not named or args.reward:
-            raise
-        options = " ".join(f"--reward {where}" for where in named)
-        raise UsageError(
-            f"This run has rewards of your own. If you trust them: gamut resume {folder} {options}"
-        ) from error
+    preset, config, allowed = read_run(folder, args)
     ranks.begin()
     told = told_to_trackers(preset, config["about"], config["seed"])
     watchers = _watchers(args.track, folder, told) if ranks.first() else []
