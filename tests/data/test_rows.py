@@ -280,6 +280,12 @@ def test_a_hub_id_that_cannot_be_had_is_one_sentence_and_quick(monkeypatch):
         len(FileRows("nobody/nothing"))
 
 
+def test_a_csv_line_that_is_not_utf8_is_a_bad_row(tmp_path):
+    (tmp_path / "a.csv").write_bytes("question,answer\nWhy?,because\nWhat?,é\n".encode() + "Où?,là\n".encode("latin-1"))
+    with pytest.raises(DataError, match="line 4 is not UTF-8"):
+        len(FileRows(str(tmp_path / "a.csv"), split="all"))
+
+
 def test_a_csv_line_with_too_few_fields_is_a_bad_row(tmp_path):
     (tmp_path / "a.csv").write_text("question,answer\nWhy?,because\nWhat?\n")
     rows = FileRows(str(tmp_path / "a.csv"), split="all", on_bad_row="skip")

@@ -214,20 +214,27 @@ def _lines(path: Path) -> list[dict[str, Any] | BadRow]:
 def _csv(path: Path, separator: str) -> list[dict[str, Any] | BadRow]:
     csv.field_size_limit(1 << 30)
     rows: list[dict[str, Any] | BadRow] = []
-    with path.open(encoding="utf-8-sig", newline="", errors="replace") as file:
+    with path.open(encoding="utf-8-sig", newline="", errors="surrogateescape") as file:
         lines = csv.reader(file, delimiter=separator)
         try:
             header = next(lines)
             for values in lines:
                 if not values:
                     continue
-                if len(values) == len(header):
+                if not all(map(_is_text, values)):
+                    rows.append(BadRow(f"line {lines.line_num} is not UTF-8."))
+                elif len(values) == len(header):
                     rows.append(dict(zip(header, values)))
                 else:
                     rows.append(BadRow(f"line {lines.line_num} has {len(values)} fields; {len(header)} were expected."))
         except csv.Error as error:
             raise DataError(f"{path.name}, line {lines.line_num}: {error}") from None
     return rows
+
+
+def _is_text(value: str) -> bool:
+    """Whether all of its bytes were UTF-8; those that were not stand in it as half a surrogate pair."""
+    return value.isascii() or not any("\ud800" <= char <= "\udfff" for char in value)
 
 
 def _is_json_lines(path: Path) -> bool:
