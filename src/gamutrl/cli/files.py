@@ -45,7 +45,9 @@ def add_verbs(verbs: Any) -> None:
         epilog="examples:\n  gamut zoo list\n  gamut zoo build vlm-tiny --minutes 90 --out models/vlm-tiny\n",
     )
     what = zoo.add_subparsers(dest="what", metavar="WHAT", required=True)
-    what.add_parser("list", help="the models there are, and what each was measured at").set_defaults(run=_zoo_list)
+    what.add_parser(
+        "list", help="the models there are, how large and where; the README.md there says what each was measured at"
+    ).set_defaults(run=_zoo_list)
     build = what.add_parser("build", help="train one anew, from nothing; reproducible by its seed")
     build.add_argument("name", metavar="NAME", help="vlm-tiny, blobs-flow, …; a wrong name lists them all")
     build.add_argument("--minutes", type=float, metavar="N", help="how long, on two cores (default: 90)")
