@@ -122,6 +122,14 @@ def test_a_dry_run_says_that_no_prompt_asks_for_the_layout_that_is_paid_for(mode
     assert "pay less" not in capsys.readouterr().out
 
 
+def test_a_dry_run_looks_for_the_device(model, capsys, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert main(["train", "grpo", "--model", str(model), "--model.device", "cuda", "--dry-run"]) == 1
+    assert "PyTorch sees no CUDA device" in capsys.readouterr().out
+
+
 def test_a_reward_that_hangs_on_held_out_rows_is_named(model, tmp_path, capsys):
     (tmp_path / "rewards_that_hang.py").write_text(
         "import time\n\ndef hangs(rollouts):\n    while True:\n        time.sleep(0.01)\n"

@@ -120,6 +120,8 @@ def _rewards(preset: Preset, found: dict[str, Any]) -> Iterator[str]:
 
 
 def _model(preset: Preset, found: dict[str, Any]) -> Iterator[str]:
+    import torch
+
     from gamutrl.cli.memory import skeleton
     from gamutrl.policies.families import Backbone
     from gamutrl.policies.models import TextModel
@@ -130,6 +132,8 @@ def _model(preset: Preset, found: dict[str, Any]) -> Iterator[str]:
     if not isinstance(model, TextModel):
         yield f"{model.name}: is not looked into before it is loaded"
         return
+    if model.device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"--model.device {model.device}: PyTorch sees no CUDA device here.")
     found["module"] = module = skeleton(model)
     inner = module.get_base_model() if hasattr(module, "get_base_model") else module
     millions = sum(p.numel() for p in module.parameters()) / 1e6

@@ -46,7 +46,7 @@ def add_verbs(verbs: Any) -> None:
     )
     what = zoo.add_subparsers(dest="what", metavar="WHAT", required=True)
     what.add_parser(
-        "list", help="the models there are, how large and where; the README.md there says what each was measured at"
+        "list", help="the models there are, how large and where; what each was measured at is in its card.json"
     ).set_defaults(run=_zoo_list)
     build = what.add_parser("build", help="train one anew, from nothing; reproducible by its seed")
     build.add_argument("name", metavar="NAME", help="vlm-tiny, blobs-flow, …; a wrong name lists them all")
