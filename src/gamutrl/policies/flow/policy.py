@@ -376,10 +376,10 @@ class FlowPolicy(Referenced):
         for number in range(part + 1):
             yield replace(batch, mask_NT=batch.mask_NT & (torch.tensor(part_T) == number))
 
-    def _split(self, count: int) -> Sequence[Tensor]:
+    def _split(self, count: int, times: int = 1) -> Sequence[Tensor]:
         """Numbers of rows for each pass: no more than `values_per_pass` allows, and passes for as many threads as
-        work."""
-        return torch.arange(count).split(max(1, min(self._most, -(-count // self._threads))))
+        work. times: how many such passes stand beside one another."""
+        return torch.arange(count).split(max(1, times * min(self._most, -(-count // self._threads))))
 
     @property
     def _threads(self) -> int:
@@ -464,28 +464,47 @@ class FlowPolicy(Referenced):
     def _predict(self, state: State) -> Predicted:
         """The guided prediction at a state, made once."""
         if not state.predicted:
-            parts = self._split(len(state))
-            left = state.room.rows if state.room and self._keeps(state.sampling, state.step) else 0
-            net, tasks = self.laid.now(), []
+            sampling, net, negative = state.sampling, self.laid.now(), state.negative
+            left = state.room.rows if state.room and self._keeps(sampling, state.step) else 0
+            # What carries no gradient is a pass of its own.
+            apart = left > 0 and negative is not None and sampling.detach_negative and sampling.guidance != 1
+            parts, keeps = self._split(len(state)), []
             for row_M in parts:
-                tasks.append(partial(self._passed, net, state, row_M, len(row_M) <= left))
-                left -= len(row_M) if len(row_M) <= left else 0
-            made = beside.dealt(tasks, [len(row_M) for row_M in parts], self._threads)
-            guided, negative, kept = zip(*made)
-            whole = None if negative[0] is None else torch.cat(negative)
-            state.predicted.append(Predicted(torch.cat(guided), whole, tuple(one for passes in kept for one in passes)))
+                keeps.append(len(row_M) <= left)
+                left -= len(row_M) if keeps[-1] else 0
+            others = self._split(len(state), 2) if apart else ()
+            both = None if apart else negative
+            tasks = [
+                partial(self._passed, net, state, row_M, state.condition, both, k) for row_M, k in zip(parts, keeps)
+            ]
+            tasks += [partial(self._passed, net, state, row_M, negative, None, False) for row_M in others]
+            made = beside.dealt(tasks, [len(row_M) for row_M in (*parts, *others)], self._threads)
+            found = made[: len(parts)]
+            if apart:
+                other_R = torch.cat([one.guided for one in made[len(parts) :]])
+                found = [self._led(one, other_R[row_M], sampling.guidance) for one, row_M in zip(found, parts)]
+            kept = [Kept(row_M.tolist(), one.guided) for row_M, one, k in zip(parts, found, keeps) if k]
+            negatives = [one.negative for one in found if one.negative is not None]
+            guided_R = torch.cat([one.guided.detach() if k else one.guided for one, k in zip(found, keeps)])
+            state.predicted.append(Predicted(guided_R, torch.cat(negatives) if negatives else None, tuple(kept)))
         return state.predicted[0]
 
     @staticmethod
-    def _passed(net: Denoiser, state: State, row_M: Tensor, keep: bool) -> Predicted:
-        """Some rows of the prediction at a state; keep: beside it, what its graph hangs on."""
+    def _passed(
+        net: Denoiser, state: State, row_M: Tensor, told: Condition, negative: Condition | None, keep: bool
+    ) -> Predicted:
+        """Some rows of the prediction at a state; keep: with its graph."""
         at_M, sampling = row_M.to(state.latent_R.device), state.sampling
         time_M = torch.as_tensor(state.grid.time_S[state.step], device=at_M.device).expand(len(at_M))
-        told = rows(state.condition, at_M), state.negative and rows(state.negative, at_M)
-        weight, detach = sampling.guidance, sampling.detach_negative
+        both = rows(told, at_M), negative and rows(negative, at_M)
         with torch.set_grad_enabled(keep or torch.is_grad_enabled()):
-            made = predict(net, state.latent_R[at_M], time_M, *told, weight, detach=detach)
-        return Predicted(made.guided.detach(), made.negative, (Kept(row_M.tolist(), made.guided),)) if keep else made
+            weight, detach = sampling.guidance, sampling.detach_negative
+            return predict(net, state.latent_R[at_M], time_M, *both, weight, detach=detach)
+
+    def _led(self, conditional: Predicted, negative_M: Tensor, weight: float) -> Predicted:
+        """A guided prediction of its two halves, with the graph of the conditional one."""
+        with torch.set_grad_enabled(conditional.guided.requires_grad):
+            return Predicted(self.denoiser.guide(conditional.guided, negative_M, weight), negative_M)
 
     def _keeps(self, sampling: FlowSampling, step: int) -> bool:
         """Whether the graph of a step is of use to an update: trained as it is sampled."""
