@@ -29,6 +29,8 @@ from gamutrl.data import (
     WorldRows,
     take,
 )  # fmt: skip
+from gamutrl.data.sources import asked_alike
+from gamutrl.data.transforms import WithSuffix, WithSystem, shuffle_frames
 
 
 def rows(count: int, name: str = "r") -> InMemory:
@@ -224,3 +226,13 @@ def test_rows_to_evaluate_on_are_all_different():
 def test_a_view_of_a_view_composes():
     source = Shuffled(Between(Between(rows(10), "level", 0.2, 0.8), "many", 0, 5))
     assert sorted(ids(source.batch(0, 4))) == ["r2", "r3", "r4", "r5"]
+
+
+def test_other_rows_are_asked_in_a_systems_own_words():
+    """Given what a system does to its rows: its words come along to other rows, the rest does not."""
+    own = Mixture((Changed(Changed(WorldRows("digits", "sum"), shuffle_frames), WithSuffix(" Call a tool.")),))
+    other = Changed(WorldRows("scenes", "count"), WithSystem("Look."))
+    asked = asked_alike(WorldRows("scenes", "count"), Changed(own, WithSystem("Look.")))
+    assert asked == Changed(Changed(WorldRows("scenes", "count"), WithSuffix(" Call a tool.")), WithSystem("Look."))
+    assert asked_alike(WorldRows("digits", "sum"), other).change == WithSystem("Look.")
+    assert asked_alike(other, WorldRows("digits", "sum")) == other

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
+
 import gamutrl
 from gamutrl.cli.train import told_to_trackers
 from gamutrl.training.watchers import _Tracker
@@ -25,3 +28,27 @@ def test_a_tracker_is_told_every_setting():
     assert told["seed"] == 7
     assert isinstance(told["stages.rl.optimizer.lr"], float)
     assert told["model.name"] == "vlm-tiny"
+
+
+def test_a_run_gone_on_with_is_the_same_run_to_a_tracker(tmp_path, monkeypatch):
+    asked = []
+
+    def init(**about):
+        asked.append(about["id"])
+        return SimpleNamespace(log=lambda values, step: None, finish=lambda: None)
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init))
+    for folder in (tmp_path / "one", tmp_path / "one", tmp_path / "other"):
+        tracker("wandb", folder, {}).close()
+    first, again, other = asked
+    assert first == again != other
+
+
+def test_a_tracker_that_does_not_begin_leaves_no_folder_behind(tmp_path, monkeypatch):
+    def init(**about):
+        raise RuntimeError("no key")
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init))
+    with pytest.raises(RuntimeError, match="no key"):
+        tracker("wandb", tmp_path / "run", {})
+    assert not (tmp_path / "run").exists()

@@ -307,3 +307,16 @@ def _finite(rows: Rows) -> bool:
 def _mixed(*seeds: int) -> int:
     """Seeds of one's own from several, 32 bits."""
     return zlib.crc32("/".join(map(str, seeds)).encode())
+
+
+def asked_alike(rows: Source, like: Source) -> Source:
+    """The rows, asked in the words that another source puts around its own (changes that say they `ask`).
+
+    What else it does to its rows stays with them; of a mixture, the first source's words count.
+    """
+    if isinstance(like, Mixture):
+        return asked_alike(rows, like.sources[0])
+    if not isinstance(like, Changed):
+        return rows
+    inner = asked_alike(rows, like.source)
+    return Changed(inner, like.change) if getattr(like.change, "asks", False) else inner

@@ -23,6 +23,12 @@ from gamutrl.data.selectors import as_text
 Change = Callable[[Prompt, int], Prompt]
 
 
+def asking(change: Change) -> Change:
+    """Marks a change that only puts a system's words around a question: rows of other data take it, too."""
+    change.asks = True  # type: ignore[attr-defined]
+    return change
+
+
 def shuffle_frames(prompt: Prompt, seed: int) -> Prompt:
     """The frames of every video in a random order, which is not the true one where frames can be told apart (video-r1).
 
@@ -135,6 +141,7 @@ class WithPrefix:
     """A text before every question's words (media stay in front)."""
 
     text: str
+    asks = True
 
     def __call__(self, prompt: Prompt, seed: int) -> Prompt:
         return _at_question(prompt, before=self.text)
@@ -145,6 +152,7 @@ class WithSuffix:
     """A text after every question: a format hint."""
 
     text: str
+    asks = True
 
     def __call__(self, prompt: Prompt, seed: int) -> Prompt:
         return _at_question(prompt, after=self.text)
@@ -155,6 +163,7 @@ class WithSystem:
     """A system message in front, in place of one that is there."""
 
     text: str
+    asks = True
 
     def __call__(self, prompt: Prompt, seed: int) -> Prompt:
         rest = tuple(message for message in prompt.messages if message.role != "system")

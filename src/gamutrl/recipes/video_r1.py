@@ -23,7 +23,7 @@ from gamutrl.core import Prompt, Sampling
 from gamutrl.data.columns import Columns
 from gamutrl.data.rows import FileRows, Split
 from gamutrl.data.sources import Changed, Mixture
-from gamutrl.data.transforms import WithSuffix, shuffle_frames
+from gamutrl.data.transforms import WithSuffix, asking, shuffle_frames
 from gamutrl.policies.models import TextModel
 from gamutrl.recipes.plain import ACCURACY, FORMAT, paper, tiny, with_rewards
 from gamutrl.recipes.recipe import Claim, Recipe
@@ -50,9 +50,10 @@ ASK_TYPE = {
 }
 
 
+@asking
 def ask(prompt: Prompt, seed: int = 0) -> Prompt:
     """The row as Video-R1 asks it: the options of a choice below the question, then how to think and to answer."""
-    kind = prompt.columns["problem_type"]
+    kind = prompt.columns.get("problem_type", "free-form")
     options = "\n".join(["\nOptions:", *prompt.columns["options"]]) if kind == "multiple choice" else ""
     return WithSuffix(options + "\n" + ASK + ASK_TYPE.get(kind, ASK_TYPE["free-form"]))(prompt, seed)
 

@@ -23,7 +23,7 @@ from gamutrl.core import Batch, Context, Prompt, Sampling
 from gamutrl.data.columns import Columns
 from gamutrl.data.rows import FileRows, Split
 from gamutrl.data.sources import Changed, WorldRows
-from gamutrl.data.transforms import WithSuffix, WithSystem
+from gamutrl.data.transforms import WithSuffix, WithSystem, asking
 from gamutrl.data.worlds import render
 from gamutrl.data.worlds.turns import Drawn, Either
 from gamutrl.environments import looking
@@ -53,6 +53,7 @@ RELATIVE = partial(mean_relative_accuracy, number=number_in, strict=True)
 TYPES = {"multiple choice": same_text, "regression": RELATIVE, "numerical": RELATIVE}
 
 
+@asking
 def ask(prompt: Prompt, seed: int) -> Prompt:
     """The row as ViLaSR asks it: options below the question, which pictures there are, how to answer."""
     columns = prompt.columns
@@ -105,8 +106,7 @@ METHOD: dict[str, Any] = {
     "weights": ActionWeights("token"),
 }
 
-SMALL = {"form": "plain", "low": 2, "high": 4}
-ASKED = WithSuffix(" Draw boxes, then answer.")
+SMALL, ASKED = {"form": "plain", "low": 2, "high": 4}, WithSuffix(" Draw boxes, then answer.")
 CANVAS = looking.drawing(frame=(render.SIZE, render.SIZE), turns=4, pictures=8, width=1, labels=False)
 TINY = begun_with(
     warm_start(

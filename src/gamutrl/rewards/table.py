@@ -67,7 +67,7 @@ def _called(reward: Reward, batch: Batch, context: Context, timeout: float | Non
         raise RewardError(message) from None
     except RewardError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # A reward that calls `exit()` is broken, not done.
         row = _where(marker, reward, batch, context, timeout)
         message = f"The reward {reward.name!r} raised {type(error).__name__} at {row}: {error}"
         raise RewardError(message) from error
@@ -81,7 +81,7 @@ def _where(marker: list[str], reward: Reward, batch: Batch, context: Context, ti
         alone = batch.take_rollouts([r])
         try:
             within(timeout, lambda alone=alone: reward.score(alone, context))  # type: ignore[misc]
-        except (Exception, RewardTimeout):
+        except (Exception, SystemExit, RewardTimeout):
             return f"row {rollout.prompt.id or r}"
     ids = [prompt.id for prompt in batch.prompts]
     return f"rows {ids[0]} to {ids[-1]}" if len(ids) > 1 else f"row {''.join(ids)}"

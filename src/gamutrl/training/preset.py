@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Protocol
 
 from gamutrl.core import Source
+from gamutrl.data.sources import asked_alike
 from gamutrl.training.collect import Product
 from gamutrl.training.evaluation import Evaluation
 from gamutrl.training.session import Stage
@@ -46,11 +47,14 @@ class Preset:
         return replace(self, model=replace_field(self.model, "name", name))
 
     def with_data(self, train: Source, held_out: Source) -> Preset:
-        """The same preset on other rows: every stage's data, but for what a stage before it makes, and the evaluation's
-        (whose constants are then found anew)."""
-        made = [isinstance(getattr(stage, "data", None), Product) for stage in self.stages]
-        stages = tuple(s if own else replace_field(s, "data", train) for s, own in zip(self.stages, made))
-        return replace(self, stages=stages, evaluation=replace(self.evaluation, data=held_out, constants=None))
+        """The same preset on other rows, asked in its own words: every stage's data, but for what a stage before it
+        makes, and the evaluation's (whose constants are then found anew)."""
+        stages = tuple(
+            stage if isinstance(data, Product | None) else replace_field(stage, "data", asked_alike(train, data))
+            for stage, data in ((stage, getattr(stage, "data", None)) for stage in self.stages)
+        )
+        data = asked_alike(held_out, self.evaluation.data)
+        return replace(self, stages=stages, evaluation=replace(self.evaluation, data=data, constants=None))
 
     def with_steps(self, steps: int) -> Preset:
         """The last stage's length (the one that the recipe is about)."""

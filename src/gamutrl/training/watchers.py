@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +94,17 @@ class _Tracker:
         self.end()
 
 
+@contextmanager
+def _tracked_as(folder: Path) -> Iterator[str]:
+    """What trackers know a run by: drawn once and, if the tracker begins, kept in the run's folder, so that a run gone
+    on with is the same one."""
+    file = folder / "tracked.txt"
+    identity = file.read_text(encoding="utf-8").strip() if file.exists() else uuid.uuid4().hex[:8]
+    yield identity
+    folder.mkdir(parents=True, exist_ok=True)
+    file.write_text(identity, encoding="utf-8")
+
+
 def tracker(name: str, folder: Path, config: Mapping[str, Any]) -> Watcher:
     """TensorBoard, W&B or trackio, by name; a clear error where it is not installed."""
     try:
@@ -108,13 +121,17 @@ def tracker(name: str, folder: Path, config: Mapping[str, Any]) -> Watcher:
         if name == "wandb":
             import wandb
 
-            run = wandb.init(project="gamut", name=folder.name, dir=str(folder), config=dict(config))
+            about: dict[str, Any] = {"project": "gamut", "dir": str(folder), "config": dict(config)}
+            with _tracked_as(folder) as identity:
+                run = wandb.init(name=folder.name, id=identity, resume="allow", **about)
             return _Tracker(folder, lambda values, step: run.log(values, step=step), run.finish)
         if name == "trackio":
             import trackio
 
-            trackio.init(project="gamut", name=folder.name, config=dict(config))
+            with _tracked_as(folder) as identity:
+                trackio.init(project="gamut", name=f"{folder.name}-{identity}", config=dict(config), resume="allow")
             return _Tracker(folder, lambda values, step: trackio.log(values, step=step), trackio.finish)
     except ImportError as error:
-        raise SystemExit(f"--track {name} needs the package {error.name}: pip install 'gamutrl[loggers]'.") from error
+        extra = "trackio" if name == "trackio" else "loggers"
+        raise SystemExit(f"--track {name} needs the package {error.name}: pip install 'gamutrl[{extra}]'.") from error
     raise SystemExit(f"--track: there is no tracker called {name!r}; choose tensorboard, wandb or trackio.")
