@@ -5,20 +5,22 @@ from __future__ import annotations
 import sys
 from types import SimpleNamespace
 
+import pytest
+
 import gamutrl
 from gamutrl.cli.train import told_to_trackers
-from gamutrl.training.watchers import _Tracker
+from gamutrl.training.watchers import _Tracker, tracker
 
 
 def test_steps_are_counted_through_all_stages_also_by_a_run_that_goes_on(tmp_path):
     heard = []
-    tracker = _Tracker(tmp_path, lambda values, step: heard.append((step, values)), lambda: None)
-    tracker.begin("sft", 2, 0)
-    tracker.step({"stage": "sft", "step": 0, "loss": 2.0, "reward/boxes": None})
+    watcher = _Tracker(tmp_path, lambda values, step: heard.append((step, values)), lambda: None)
+    watcher.begin("sft", 2, 0)
+    watcher.step({"stage": "sft", "step": 0, "loss": 2.0, "reward/boxes": None})
     (tmp_path / "metrics.jsonl").write_text("{}\n{}\n{}\n")  # two steps of a first stage, one of a second
-    tracker = _Tracker(tmp_path, lambda values, step: heard.append((step, values)), lambda: None)
-    tracker.begin("rl", 5, 1)
-    tracker.step({"stage": "rl", "step": 1, "loss": 1.0})
+    watcher = _Tracker(tmp_path, lambda values, step: heard.append((step, values)), lambda: None)
+    watcher.begin("rl", 5, 1)
+    watcher.step({"stage": "rl", "step": 1, "loss": 1.0})
     assert heard == [(0, {"loss": 2.0}), (3, {"loss": 1.0})]
 
 
