@@ -13,6 +13,7 @@ from torch import nn
 from gamutrl.environments import SingleTurn
 from gamutrl.policies.flow import DiffusionSchedule, FlowPolicy, FlowSampling, FlowSchedule, step_mean
 from gamutrl.policies.flow.graphs import affordable
+from gamutrl.policies.flow.laid import _Gelu
 
 SAMPLING = FlowSampling(steps=5, guidance=3.0, trained=(0, 1, 2))
 NONE_KEPT = replace(SAMPLING, graph_bytes=0)
@@ -237,6 +238,15 @@ class TestLaid:
             with policy.reference(name):
                 assert agrees()
         assert agrees()
+
+    def test_gelu_by_the_logistic_function_is_gelu_by_tanh(self, doubles):
+        x = torch.linspace(-30, 30, 201).requires_grad_()
+        ours, weight = _Gelu(nn.Identity()), torch.linspace(1, 2, 201)
+        expected = nn.functional.gelu(x, approximate="tanh")
+        with torch.no_grad():
+            assert torch.allclose(ours(x), expected, rtol=0, atol=1e-12)
+        slope, theirs = (torch.autograd.grad((made * weight).sum(), x)[0] for made in (ours(x), expected))
+        assert torch.allclose(slope, theirs, rtol=0, atol=1e-12)
 
     def test_it_shares_what_is_not_adapted(self):
         policy = adapted()

@@ -151,8 +151,8 @@ def _slow(module: nn.Module) -> list[Any]:
     from diffusers.models.normalization import RMSNorm
 
     gelus = [part for part in module.modules() if type(part) is GELU and part.approximate == "tanh"]
-    norms = [part for part in module.modules() if type(part) is RMSNorm and part.weight is not None]
-    return [*gelus, *(norm for norm in norms if norm.bias is None and not norm.weight.requires_grad)]
+    norms = [part for part in module.modules() if type(part) is RMSNorm and part.bias is None]
+    return [*gelus, *(norm for norm in norms if norm.weight is not None and not norm.weight.requires_grad)]
 
 
 def _pair(layer: Any) -> tuple[Tensor, Tensor]:

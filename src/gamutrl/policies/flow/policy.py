@@ -477,7 +477,7 @@ class FlowPolicy(Referenced):
             tasks = [
                 partial(self._passed, net, state, row_M, state.condition, both, k) for row_M, k in zip(parts, keeps)
             ]
-            tasks += [partial(self._passed, net, state, row_M, negative, None, False) for row_M in others]
+            tasks += [partial(self._passed, net, state, row_M, negative or {}, None, False) for row_M in others]
             made = beside.dealt(tasks, [len(row_M) for row_M in (*parts, *others)], self._threads)
             found = made[: len(parts)]
             if apart:
