@@ -16,13 +16,14 @@ What each asks of the transformer is counted: `by_counts` is the ratio that woul
 which it does not: ours has no adapter beside its weights, and its passes run side by side. `graph_megabytes` is what we
 keep of sampling for the update; `--recomputed` keeps nothing.
 
-    OMP_WAIT_POLICY=PASSIVE python benchmarks/flow.py [--steps N] [--updates 2] [--recomputed] [--threads N] [--json]
+How OpenMP's threads wait is left as it is: `OMP_WAIT_POLICY=PASSIVE` slows the released side on two threads.
+
+    python benchmarks/flow.py [--steps N] [--updates 2] [--recomputed] [--threads N] [--json]
 """
 
 from __future__ import annotations
 
 import math
-import os
 import tempfile
 import threading
 import time
@@ -31,8 +32,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 from diffusers import StableDiffusion3Pipeline
