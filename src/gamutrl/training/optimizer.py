@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 from torch import nn
+from torch.autograd.graph import increment_version
 
 from gamutrl.training import ranks
 
@@ -59,5 +60,7 @@ class AdamW:
             for group in optimizer.param_groups:
                 group["lr"] = self.lr_at(progress)
             optimizer.step()
+            # A fused step does not count as a change of the weights; who keeps what they computed goes by that count.
+            increment_version(parameters)
         optimizer.zero_grad(set_to_none=True)
         return norm

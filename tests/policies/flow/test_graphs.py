@@ -14,6 +14,7 @@ from gamutrl.environments import SingleTurn
 from gamutrl.policies.flow import DiffusionSchedule, FlowPolicy, FlowSampling, FlowSchedule, step_mean
 from gamutrl.policies.flow.graphs import affordable
 from gamutrl.policies.flow.laid import _Gelu
+from gamutrl.training.optimizer import AdamW
 
 SAMPLING = FlowSampling(steps=5, guidance=3.0, trained=(0, 1, 2))
 NONE_KEPT = replace(SAMPLING, graph_bytes=0)
@@ -130,6 +131,23 @@ class TestWhatIsSaved:
         found = gradients(policy, batch)
         assert policy.graphs.bytes == 0
         again = gradients(policy, replace(batch, cache={}))
+        assert all(torch.allclose(one, other, rtol=1e-9) for one, other in zip(found, again, strict=True))
+
+    @pytest.mark.parametrize("make", [small_policy, adapted])
+    def test_so_does_a_step_of_the_stages_optimizer(self, doubles, make):
+        """It is a fused one, which by itself leaves no trace in the weights' versions."""
+        policy, settings = make(), AdamW(lr=0.05)
+        optimizer = settings.build(policy.parameters())
+        batch = rolled(policy)
+        gradients(policy, batch.take_rows(range(4)))
+        settings.step(optimizer, 0.5)
+        x_N, time_N, told = torch.randn(4, 2, 3), torch.rand(4), {"label": torch.arange(4)}
+        made, plain = (one.predict(x_N, time_N, told) for one in (policy.laid.now(), policy.denoiser))
+        assert torch.allclose(made, plain)
+        found = gradients(policy, batch)
+        forgotten = [replace(turn, negative=None) for rollout in batch.rollouts for turn in rollout.turns]
+        rollouts = [replace(r, turns=forgotten[5 * n : 5 * n + 5]) for n, r in enumerate(batch.rollouts)]
+        again = gradients(policy, replace(batch, rollouts=rollouts, cache={}))
         assert all(torch.allclose(one, other, rtol=1e-9) for one, other in zip(found, again, strict=True))
 
     def test_scoring_without_gradient_leaves_them(self):
