@@ -4,7 +4,9 @@ A Qwen2.5-VL of about 6 M parameters with random weights, 2 prompts with a 448-p
 64 new tokens, KL against the start. The two sides take their steps in turn, in one process, so that whatever else the
 machine does falls on both. Before that, their log-probabilities of the same rollouts are compared.
 
-    OMP_WAIT_POLICY=PASSIVE python benchmarks/vs_trl.py [--steps N] [--threads N] [--json]
+How OpenMP's threads wait is left as it is: `OMP_WAIT_POLICY=PASSIVE` slows TRL's side more than ours.
+
+    python benchmarks/vs_trl.py [--steps N] [--threads N] [--json]
 """
 
 from __future__ import annotations
@@ -18,7 +20,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("TQDM_DISABLE", "1")
 
 import torch
