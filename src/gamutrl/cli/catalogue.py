@@ -88,6 +88,11 @@ def fidelity_line(entry: Entry) -> str:
     return f"{found['functions']} of {found['of']} functions, {found['agreeing']} of {found['cases']} cases"
 
 
+def seeds_in_words(seeds: Sequence[int]) -> str:
+    """`3 seeds`; of one it is said what its interval is over instead."""
+    return f"{len(seeds)} seeds" if len(seeds) != 1 else "1 seed (interval over rows)"
+
+
 def evidence_line(entry: Entry) -> str:
     """What was measured of a system, in a few words."""
     evidence = entry.get("evidence")
@@ -95,7 +100,7 @@ def evidence_line(entry: Entry) -> str:
         return "not measured yet"
     return (
         f"{interval(evidence['difference'])} {evidence['metric']} "
-        f"against {evidence['baseline']}, {len(evidence['seeds'])} seeds"
+        f"against {evidence['baseline']}, {seeds_in_words(evidence['seeds'])}"
     )
 
 

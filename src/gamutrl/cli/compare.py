@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gamutrl.cli.catalogue import seeds_in_words
 from gamutrl.cli.errors import UsageError
 from gamutrl.cli.presets import (
     about_of,
@@ -219,7 +220,7 @@ def _print(comparison: dict[str, Any]) -> None:
     from rich.table import Table
 
     table = Table(
-        title=f"{comparison['metric']}, {len(comparison['seeds'])} seeds",
+        title=f"{comparison['metric']}, {seeds_in_words(comparison['seeds'])}",
         box=None,
         pad_edge=False,
         padding=(0, 3, 0, 0),
