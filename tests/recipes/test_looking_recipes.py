@@ -16,18 +16,28 @@ from gamutrl.zoo.agent_lessons import LESSONS
 SYSTEMS = ("cof", "ground-r1", "vigorl", "vilasr", "active-o3", "grit")
 
 
+def parts(rows):
+    """The worlds' rows of a changed source."""
+    return rows.source.sources if isinstance(rows.source, Mixture) else (rows.source,)
+
+
 @pytest.mark.parametrize("slug", SYSTEMS)
 def test_a_tiny_preset_asks_as_its_lessons_did(slug):
+    """What no lesson was about, a warm start of the preset shows first, in the lessons' words and environment."""
     preset = load(slug).tiny
-    rows = preset.stages[-1].data
-    worlds = rows.source.sources if isinstance(rows.source, Mixture) else (rows.source,)
+    *first, last = preset.stages
     lessons = [lesson for lesson in LESSONS if lesson.system == slug.replace("-", "_")]
-    for world in worlds:
-        (lesson,) = (lesson for lesson in lessons if (lesson.world, lesson.task) == (world.world, world.task))
-        assert dict(world.knobs) == {"form": "think", **lesson.knobs}
-        assert rows.change.text == lesson.asked
-        assert preset.stages[-1].environment == preset.evaluation.environment == lesson.environment
-        assert preset.stages[-1].sampling.max_tokens <= lesson.max_tokens
+    shown = [(rows.world, rows.task) for stage in first for rows in parts(stage.data)]
+    for world in parts(last.data):
+        lesson = next((one for one in lessons if (one.world, one.task) == (world.world, world.task)), None)
+        if lesson is None:
+            assert (world.world, world.task) in shown
+        else:
+            assert dict(world.knobs) == {"form": "think", **lesson.knobs}
+    for lesson in lessons:
+        assert {stage.data.change.text for stage in preset.stages} == {lesson.asked}
+        assert last.environment == preset.evaluation.environment == lesson.environment
+        assert last.sampling.max_tokens <= lesson.max_tokens
 
 
 @pytest.mark.skipif("agent-tiny" not in zoo.available(), reason="`gamut zoo build agent-tiny` makes it")
