@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import gamutrl
+from gamutrl.cli import keep
 from gamutrl.cli.catalogue import catalogue
 from gamutrl.cli.command import _options_of, build_parser, split_overrides
 from gamutrl.cli.docs import recipes_page, results_page, with_catalogue
@@ -71,6 +72,21 @@ def test_a_run_is_kept_with_its_presets_fingerprint_and_another_is_refused(tmp_p
         kept(tmp_path / "other")
     with pytest.raises(UsageError, match="no finished run"):
         kept(tmp_path)
+
+
+def test_a_run_that_is_refused_keeps_no_other_from_being_kept(tmp_path, monkeypatch, capsys):
+    preset = find_preset(find_recipe("flow-grpo"), "tiny", "default")
+    summary = {"about": {"system": "flow-grpo"}, "before": {"value": 0.25}, "after": {"value": 0.5}}
+    gone = {**to_json(preset), "model": {"class": "gamutrl.policies.models:Gone"}}
+    for name, of in (("gone", gone), ("same", to_json(preset))):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps({"preset": of}))
+        (tmp_path / name / "summary.json").write_text(json.dumps(summary))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["keep", "gone", "same", "nowhere"])
+    assert keep.main() == 2
+    assert "gamutrl.policies.models:Gone" in capsys.readouterr().err
+    assert [file.name for file in (tmp_path / "evidence" / "runs").iterdir()] == ["flow-grpo.json"]
 
 
 @pytest.mark.parametrize(("page", "command"), COMMANDS)

@@ -193,16 +193,12 @@ def _compare(args: argparse.Namespace) -> None:
 def _finish(preset: Preset, folder: Path, name: str, preset_name: str, seed: int) -> None:
     """One run of the comparison, unless it is there: begun anew or gone on with."""
     from gamutrl import api
-    from gamutrl.training.run import CONFIG, SUMMARY, read_config
+    from gamutrl.training.run import CONFIG, SUMMARY, has_settings
     from gamutrl.training.watchers import Bar
 
     is_begun = (folder / CONFIG).exists()
-    if is_begun:
-        from gamutrl.training.config import to_json
-
-        begun, _ = read_config(folder)
-        if to_json(begun) != to_json(preset):  # Read and written anew: a field that is new since has its default.
-            raise UsageError(f"{folder} holds a run with other settings; name another --out.")
+    if is_begun and not has_settings(folder, preset):
+        raise UsageError(f"{folder} holds a run with other settings; name another --out.")
     if (folder / SUMMARY).exists():
         return
     print(f"{name}, seed {seed}", file=sys.stderr)

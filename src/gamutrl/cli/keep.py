@@ -14,9 +14,9 @@ from typing import Any
 
 from gamutrl.cli.errors import UsageError
 from gamutrl.cli.presets import find_preset, find_recipe
-from gamutrl.training.config import to_json
+from gamutrl.training.config import ConfigError, to_json
 from gamutrl.training.preset import Preset
-from gamutrl.training.run import SUMMARY, read_config
+from gamutrl.training.run import SUMMARY, has_settings
 
 PLACE = Path("evidence") / "runs"
 
@@ -37,8 +37,7 @@ def kept(folder: Path) -> tuple[str, dict[str, Any]]:
     about = summary.get("about") or {}
     system, variant = str(about.get("system", "")).partition("/")[0], about.get("variant", "default")
     preset = find_preset(find_recipe(system), about.get("preset", "tiny"), variant)
-    ran, _ = read_config(folder)
-    if to_json(ran) != to_json(preset):  # Read and written anew: a field that is new since has its default.
+    if not has_settings(folder, preset):
         raise UsageError(f"{folder} is a run of other settings than {system}'s {variant} {about['preset']} preset has.")
     return f"{system}{'' if variant == 'default' else '.' + variant}.json", {
         **summary,
@@ -48,15 +47,17 @@ def kept(folder: Path) -> tuple[str, dict[str, Any]]:
 
 def main() -> int:
     PLACE.mkdir(parents=True, exist_ok=True)
+    status = 0
     for folder in sys.argv[1:]:
         try:
             name, summary = kept(Path(folder))
-        except UsageError as error:
+        except (UsageError, ConfigError) as error:
             print(error, file=sys.stderr)
-            return 2
+            status = 2
+            continue
         (PLACE / name).write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         print(f"{name}: {summary['before']['value']:.3f} → {summary['after']['value']:.3f}")
-    return 0
+    return status
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from typing import Any
 
 from gamutrl.core import Prompt, Sampling
 from gamutrl.data.sources import WorldRows
-from gamutrl.data.worlds import boards, games
+from gamutrl.data.worlds import boards, forms, games
 from gamutrl.environments.playing import Playing, action_in
 from gamutrl.policies.models import TextModel
 from gamutrl.recipes.plain import begun_with, paper, tiny, warm_start, with_stage
@@ -57,7 +57,11 @@ def tagged(text: str) -> float:
 
 def read_right(prompt: Prompt, seed: int) -> str:
     """The cold start: the true board, what slides together along its rows and its columns, the best move."""
-    return games.perceived(prompt, "lines", seed=seed)
+    seen, thought = (
+        games.game_of(prompt).text(prompt.columns["state"]),
+        games.along_lines(prompt.columns["facts"]["board"]),
+    )
+    return f"<perception>{seen}</perception>\n{forms.write('think', prompt.answer, thought)}"
 
 
 GAME = Reward("game", per_rollout(played))

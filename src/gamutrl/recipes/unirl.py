@@ -89,6 +89,7 @@ RECIPE = Recipe(
     assumptions={
         "reward": "the normalised answer must be the row's; the paper does not say how half-right answers count",
         "clip, kl, group": "0.2, 0.04 and 8: the paper gives no values for the first two",
+        "tiny.change": "half of the questions ask for the shape: those for the colour are mostly right before",
         "tiny.environment": "Janus looks at its picture through its understanding tower; Show-o reads the codes",
         "paper.data": "prompts with questions after GenEval's six kinds, as the released test file has them",
         "paper.steps": "the paper trains until the reward has converged",

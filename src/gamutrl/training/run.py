@@ -89,6 +89,12 @@ def resume(folder: Path | str, *, watchers: Sequence[Watcher] = (), allowed: Seq
     return _go(preset, folder, config["seed"], watchers, config)
 
 
+def has_settings(folder: Path, preset: Preset) -> bool:
+    """Whether a run directory was made with this preset; a field that is new since has its default there."""
+    ran, _ = read_config(folder)
+    return to_json(ran) == to_json(preset)
+
+
 def read_config(folder: Path, allowed: Sequence[str] = ()) -> tuple[Preset, dict[str, Any]]:
     """The preset that a run directory was made with, and its whole configuration."""
     try:

@@ -222,13 +222,8 @@ GAMES: dict[str, type] = {"2048": Doubling, "match": Matching, "link": Linking, 
 
 def perceived(row: Prompt, style: str = "work", error_rate: float = 0.0, seed: int = 0, *, misread: float = 0.0) -> str:
     """A demonstration that says first what is on the board (G1's cold start), with probability `misread` one tile
-    wrong. style: also "lines", which works a move of 2048 out along the board's rows and columns."""
-    spelled = style == "lines"
-    said = demonstrate(
-        replace(row, columns={**row.columns, "form": "think"}), "direct" if spelled else style, error_rate, seed
-    )
-    if spelled:
-        said = said.replace("<think></think>", f"<think>{_along_lines(row.columns['facts']['board'])}</think>", 1)
+    wrong."""
+    said = demonstrate(replace(row, columns={**row.columns, "form": "think"}), style, error_rate, seed)
     rng = random.Random(f"{row.id}/misread/{seed}")
     board = [list(line) for line in row.columns["state"]]
     if rng.random() < misread:
@@ -370,8 +365,9 @@ def _reason(played: Game, board: Board, worth: float) -> str:
     return f"across {across}, down {down}"
 
 
-def _along_lines(board: Board) -> str:
-    """The tiles of each row and of each column without the gaps between them, and what sliding them together scores."""
+def along_lines(board: Board) -> str:
+    """A move of 2048 worked out: the tiles of each row and of each column without the gaps between them, and what
+    sliding them together scores."""
 
     def told(lines: Iterable[Sequence[int]]) -> str:
         return " | ".join(" ".join(str(2**tile) for tile in line if tile) or "-" for line in lines)
