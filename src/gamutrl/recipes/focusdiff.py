@@ -123,6 +123,7 @@ TINY = tiny(
     rollout=PairsWithGold(((3, 1.0), (20, 0.25), (50, 0.0)), world_picture),
     weights=ActionWeights("sequence"),
     kl=KL(0.04),
+    optimizer=AdamW(lr=5e-5, warmup=0.1),
 )
 
 PAPER = paper(
