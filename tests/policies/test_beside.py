@@ -86,6 +86,19 @@ def test_the_callers_number_of_threads_stays(two_threads):
         assert torch.get_num_threads() == 2
 
 
+def test_a_long_product_is_cut_where_threads_stand_by(two_threads, monkeypatch):
+    monkeypatch.setattr(beside, "ASLEEP", False)
+    with beside.undivided(10, torch.device("cpu")):
+        with beside.divided(beside.LONG, 2):
+            assert torch.get_num_threads() == 2
+        assert torch.get_num_threads() == 1
+        with beside.divided(beside.LONG - 1, 2):
+            assert torch.get_num_threads() == 1
+        monkeypatch.setattr(beside, "ASLEEP", True)
+        with beside.divided(beside.LONG, 2):
+            assert torch.get_num_threads() == 1
+
+
 def test_a_large_model_and_a_thread_of_its_own_are_not_divided(two_threads):
     small, large = nn.Linear(4, 4), nn.Linear(2**14, 2**14, device="meta")
     assert beside.threads_for(small) == 2

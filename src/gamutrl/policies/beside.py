@@ -6,6 +6,7 @@ whole groups are scored, each thread works on prompts of its own: all cores are 
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -26,6 +27,12 @@ SMALL = 2**27
 
 SHORT = 2**24
 """Multiplications, up to which a matrix product is faster on one core."""
+
+LONG = 2**20
+"""Multiplications, from which on a matrix product is faster on all cores, if their threads are awake."""
+
+ASLEEP = os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive"
+"""Whether threads sleep until they are needed; by OpenMP's default they stand by for some milliseconds."""
 
 MOST = 4
 """Threads that call operations one by one: with more, they would wait for Python rather than for the arithmetic."""
@@ -60,6 +67,20 @@ def undivided(products: int, device: torch.device) -> Iterator[None]:
         yield
         return
     torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(own)
+
+
+@contextmanager
+def divided(products: int, threads: int) -> Iterator[None]:
+    """Inside, a product of so many multiplications is cut among threads, where they stand by and it is worth it."""
+    if ASLEEP or threads == 1 or products < LONG:
+        yield
+        return
+    own = torch.get_num_threads()
+    torch.set_num_threads(threads)
     try:
         yield
     finally:
