@@ -151,6 +151,9 @@ def test_unirl_rewards_codes_and_words_by_the_models_own_answer():
     assert [row.part for row in batch.rows] == ["image", "text"] * 6
     assert [unirl.own_answer(text, "two") for text in ("two", "2.", "three")] == [1.0, 1.0, 0.0]
     assert isinstance(batch.rollouts[0].turns[1].context[0].parts[0].value, Image.Image)
+    asked = [set(rollout.prompt.columns["colors"]) for rollout in batch.rollouts]
+    red = unirl.Coloured(lambda pixels, names: [[Seen("circle", "red", (0, 0, 1, 1))]] * len(names))
+    assert red(batch, Context()).tolist() == [float("red" in colors) for colors in asked]
 
 
 def test_corl_picture_and_answer_share_an_advantage():

@@ -3,8 +3,8 @@
 What it changes: the model draws a picture for a prompt, then answers a question about its own picture; whether the
 answer is right is the reward of both, the codes and the words. No picture is given and no other model judges. It
 should help because one signal trains drawing and understanding together and keeps them in balance. What must be
-watched is collusion: a model may learn to answer from what it meant to draw. So true accuracy, by an outside reader, is
-what is measured, beside the model's own answers.
+watched is collusion: a model may learn to answer from what it meant to draw. So an outside reader stands beside the
+model's own answers in all that is measured.
 
 Source: the paper's text (github.com/showlab/UniRL at 66ee4843 holds evaluation only). The supervised variant, whose
 gradient reaches the codes through a straight-through estimate, is not built here.
@@ -12,18 +12,22 @@ gradient reaches the codes through a straight-through estimate, is not built her
 
 from __future__ import annotations
 
-import random
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Any
 
-from gamutrl.core import Prompt, Sampling
+import torch
+from torch import Tensor
+
+from gamutrl.core import Batch, Context, Sampling
 from gamutrl.data.columns import Columns
 from gamutrl.data.rows import FileRows
 from gamutrl.environments.planned import DrawThenAnswer
 from gamutrl.recipes.recipe import Claim, Recipe
-from gamutrl.recipes.tokens_plain import FACTS, JANUS_PRO, paper, tiny
+from gamutrl.recipes.tokens_plain import FACTS, JANUS_PRO, RIGHT, paper, tiny
 from gamutrl.rewards.answers import same_word_or_number
 from gamutrl.rewards.base import Reward, per_rollout
+from gamutrl.rewards.seeing import See, see_shapes
+from gamutrl.rewards.shown import look
 from gamutrl.training.defaults import KL, ActionWeights
 from gamutrl.training.optimizer import AdamW
 
@@ -36,24 +40,28 @@ def own_answer(text: str, question_answer: Any) -> float | None:
 OWN = Reward("own_answer", per_rollout(own_answer))
 
 
-def either_fact(prompt: Prompt, seed: int) -> Prompt:
-    """A row of one object whose question is about its colour or its shape, by chance; `pictures` asks for colours."""
-    (thing,) = prompt.columns["facts"]
-    if random.Random(f"{prompt.id}/asked").random() < 0.5:
-        return prompt
-    asked = {"question": f"What shape is {thing['colour']}?", "question_answer": thing["shape"]}
-    return replace(prompt, columns={**prompt.columns, **asked})
+@dataclass(frozen=True)
+class Coloured:
+    """Whether something in the picture has the colour that is asked for, as an outside reader sees it: 1 or 0."""
+
+    see: See = see_shapes
+
+    def __call__(self, batch: Batch, context: Context) -> Tensor:
+        wanted_R = [set(rollout.prompt.columns["colors"]) for rollout in batch.rollouts]
+        seen_R = look(batch, self.see, [()] * len(wanted_R))
+        shown_R = [wanted & {thing.color for thing in seen or ()} for wanted, seen in zip(wanted_R, seen_R)]
+        return torch.tensor([float(bool(shown)) for shown in shown_R])
 
 
 TINY = tiny(
     (OWN,),
-    change=either_fact,
     environment=DrawThenAnswer(),
     sampling=Sampling(max_tokens=8),
-    others=(FACTS, OWN),
+    metric=OWN,
+    others=(Reward("coloured", Coloured()), FACTS, RIGHT),
     weights=ActionWeights("sequence"),
     kl=KL(0.04),
-    optimizer=AdamW(lr=5e-5, warmup=0.1),
+    optimizer=AdamW(lr=1e-4, warmup=0.1),
 )
 
 PAPER = paper(
@@ -85,11 +93,12 @@ RECIPE = Recipe(
     ),
     tiny=TINY,
     paper=PAPER,
-    claim=Claim("pictures that show all that is asked for, by an outside reader", baseline="the starting checkpoint"),
+    claim=Claim("own answers that are right, and the asked colour by an outside reader", baseline="the starting point"),
     assumptions={
         "reward": "the normalised answer must be the row's; the paper does not say how half-right answers count",
         "clip, kl, group": "0.2, 0.04 and 8: the paper gives no values for the first two",
-        "tiny.change": "half of the questions ask for the shape: those for the colour are mostly right before",
+        "tiny.data": "questions ask for the colour: this model reads 98% of colours and no shapes (21%, chance) in "
+        "pictures of kinds that it was not trained on, so an answer about a shape would reward nothing",
         "tiny.environment": "Janus looks at its picture through its understanding tower; Show-o reads the codes",
         "paper.data": "prompts with questions after GenEval's six kinds, as the released test file has them",
         "paper.steps": "the paper trains until the reward has converged",
