@@ -13,7 +13,7 @@ from torch import nn
 from gamutrl.environments import SingleTurn
 from gamutrl.policies.flow import DiffusionSchedule, FlowPolicy, FlowSampling, FlowSchedule, step_mean
 from gamutrl.policies.flow.graphs import affordable
-from gamutrl.policies.flow.laid import _Gelu
+from gamutrl.policies.flow.quick import Gelu
 from gamutrl.training.optimizer import AdamW
 
 SAMPLING = FlowSampling(steps=5, guidance=3.0, trained=(0, 1, 2))
@@ -259,7 +259,7 @@ class TestLaid:
 
     def test_gelu_by_the_logistic_function_is_gelu_by_tanh(self, doubles):
         x = torch.linspace(-30, 30, 201).requires_grad_()
-        ours, weight = _Gelu(nn.Identity()), torch.linspace(1, 2, 201)
+        ours, weight = Gelu(nn.Identity()), torch.linspace(1, 2, 201)
         expected = nn.functional.gelu(x, approximate="tanh")
         with torch.no_grad():
             assert torch.allclose(ours(x), expected, rtol=0, atol=1e-12)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-import math
-import sys
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gamutrl.policies.flow import quick
 from gamutrl.policies.flow.denoiser import Denoiser
 
 
@@ -18,7 +17,7 @@ class Laid:
     """A denoiser and a copy of it that computes with the weights of now: the adapter in them, or, switched off, none.
 
     The copy shares all but the adapted matrices, gives the same predictions up to rounding, and is differentiable in
-    the adapter. On a CPU, GELUs and norms of heads are computed in another, faster way. There is no copy where rounding
+    the adapter. On a CPU, GELUs and norms of heads are the faster ones of `quick`. There is no copy where rounding
     would count (weights in half precision), or for adapters other than one plain LoRA on linear layers; then it is the
     denoiser itself.
     """
@@ -26,7 +25,7 @@ class Laid:
     def __init__(self, denoiser: Denoiser) -> None:
         self.denoiser = denoiser
         self.layers = _adapters(denoiser.module)
-        self._slow = _slow(denoiser.module) if self.layers and denoiser.device.type == "cpu" else []
+        self._slow = quick.slow_parts(denoiser.module) if self.layers and denoiser.device.type == "cpu" else []
         self._bare: Denoiser | None = None
         self._laid: tuple[tuple[int, ...], Denoiser] | None = None
 
@@ -47,10 +46,8 @@ class Laid:
     def _copy(self, parts: dict[int, nn.Module]) -> Denoiser:
         made = copy.copy(self.denoiser)
         base: Any = self.denoiser.module
-        faster: dict[int, nn.Module] = {
-            id(part): _Gelu(_with(part.proj, parts)) if hasattr(part, "proj") else _RMSNorm(part) for part in self._slow
-        }
-        made.module = _with(base.get_base_model(), parts | faster)
+        stand_ins = {id(part): quick.faster(part, lambda child: _with(child, parts)) for part in self._slow}
+        made.module = _with(base.get_base_model(), parts | stand_ins)
         return made
 
 
@@ -92,67 +89,6 @@ class _Adapted(torch.autograd.Function):
         grad_a = (grad_NE @ (ctx.scale * b_ER)).t() @ x_ND if needs_a else None
         grad_b = grad_NE.t() @ (x_ND @ (ctx.scale * a_RD).t()) if needs_b else None
         return grad_x, None, None, grad_a, grad_b, None
-
-
-class _Gelu(nn.Module):
-    """A projection and the GELU by tanh, as `x σ(2u)`: the logistic function takes a CPU a third of tanh's time."""
-
-    def __init__(self, proj: nn.Module) -> None:
-        super().__init__()
-        self.proj = proj
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.proj(x)
-        return _ByLogistic.apply(x) if torch.is_grad_enabled() else _logistic(x)[1].mul_(x)
-
-
-class _ByLogistic(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return _logistic(x)[1].mul_(x)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        slope, share = _logistic(x)
-        steepness = torch.addcmul(share, share, share, value=-1).mul_(x)
-        return steepness.mul_(slope.mul_(3).sub_(2 * LINEAR)).add_(share).mul_(grad)
-
-
-LINEAR = 2 * math.sqrt(2 / math.pi)
-CUBIC = 0.044715 * LINEAR
-"""GELU by tanh is `x σ(2u)` with 2u = LINEAR x + CUBIC x³."""
-
-
-def _logistic(x: Tensor) -> tuple[Tensor, Tensor]:
-    """2u / x and σ(2u)."""
-    slope = torch.addcmul(x.new_tensor(LINEAR), x, x, value=CUBIC)
-    return slope, (slope * x).sigmoid_()
-
-
-class _RMSNorm(nn.Module):
-    """diffusers' norm as one call: threads wait for each other between calls."""
-
-    def __init__(self, norm: Any) -> None:
-        super().__init__()
-        self.weight, self.eps = norm.weight, norm.eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
-
-
-def _slow(module: nn.Module) -> list[Any]:
-    """Parts as diffusers has them that can be computed faster: projections with GELU by tanh, frozen norms."""
-    if "diffusers" not in sys.modules:
-        return []
-    from diffusers.models.activations import GELU
-    from diffusers.models.normalization import RMSNorm
-
-    gelus = [part for part in module.modules() if type(part) is GELU and part.approximate == "tanh"]
-    norms = [part for part in module.modules() if type(part) is RMSNorm and part.bias is None]
-    return [*gelus, *(norm for norm in norms if norm.weight is not None and not norm.weight.requires_grad)]
 
 
 def _pair(layer: Any) -> tuple[Tensor, Tensor]:
