@@ -12,6 +12,7 @@ SCRIPTS = {
     "agent-tiny": "gamutrl.zoo.agent",
     "janus-tiny": "gamutrl.zoo.janus_build",
     "maze-tiny": "gamutrl.zoo.maze",
+    "pages-tiny": "gamutrl.zoo.pages",
     "mask-tiny": "gamutrl.zoo.mask",
     "var-tiny": "gamutrl.zoo.var",
     **dict.fromkeys(("flow-tiny", "unet-tiny"), "gamutrl.zoo.flow"),
