@@ -67,6 +67,13 @@ class TestPlay:
         assert main(["play", "vrag-rl"]) == 0
         assert "refused: there is no image yet" in capsys.readouterr().out
 
+    def test_where_turns_are_pictures_a_move_is_named(self, typed, capsys):
+        typed("down")
+        assert main(["play", "visual-planning"]) == 0
+        told = " ".join(capsys.readouterr().out.split())
+        assert "Name a move" in told
+        assert "progress 1.000" in told
+
     def test_rows_of_training_follow_the_seed(self, typed, capsys):
         told = []
         for seed in ("1", "1", "2"):

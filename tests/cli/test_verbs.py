@@ -122,6 +122,23 @@ def test_a_dry_run_says_that_no_prompt_asks_for_the_layout_that_is_paid_for(mode
     assert "pay less" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("system", "said"),
+    [
+        ("g1", ("✗ environment", "no column 'state'", "✗ rewards", "it needs 'facts', 'state'; the rows have: quest")),
+        ("active-o3", ("✗ environment", "there is no image")),
+        ("vrag-rl", ("✗ environment", "vrag/pages holds no pictures of", "environment.tools.search.pages.folder")),
+    ],
+)
+def test_a_dry_run_begins_an_episode_of_every_row(system, said, model, tmp_path, capsys):
+    (tmp_path / "rows.jsonl").write_text('{"question": "How many?", "answer": 3}\n' * 20)
+    words = ["train", system, "--preset", "paper", "--model", str(model), "--data", "rows.jsonl", "--dry-run"]
+    assert main(words) == 1
+    told = " ".join(capsys.readouterr().out.split())
+    for words in said:
+        assert words in told
+
+
 def test_a_dry_run_looks_for_the_device(model, capsys, monkeypatch):
     import torch
 

@@ -9,8 +9,9 @@ from PIL import Image
 
 from gamutrl.core import Prompt, image
 from gamutrl.data.worlds import games, mazes, puzzles, render, rooms
-from gamutrl.environments import planning, playing, refining
+from gamutrl.environments import Budget, planned, planning, playing, proposing, refining
 from gamutrl.environments.again import ShowAgain
+from gamutrl.environments.within import Within
 
 
 def answer(value: object) -> str:
@@ -73,6 +74,55 @@ class TestWalking:
         episode = playing.Walking(turns=2)(row, 0)
         assert episode.step("up").info["reward"] == -1
         assert episode.step("").info["stop"] == "turns"
+
+
+class TestWithin:
+    """Any environment ends by the same budgets, and says which."""
+
+    (row,) = mazes.rows("train", 1, task="plan", far=4)
+
+    @pytest.mark.parametrize(
+        ("budget", "stop"), [({"turns": 2}, "turns"), ({"turns": None, "pictures": 2}, "pictures")]
+    )
+    def test_what_is_spent_ends_it(self, budget, stop):
+        episode = Within(playing.Walking(), Budget(**budget))(self.row, 0)
+        first, *_ = self.row.answer.split()
+        step = episode.step(answer(first))
+        assert not step.done
+        over = episode.step("hm")
+        assert (over.done, over.parts, over.info["stop"], over.info["end"]) == (True, (), stop, "budget")
+        assert over.info["reward"] == -1
+
+    def test_time_is_up(self):
+        episode = Within(playing.Walking(), Budget(turns=None, seconds=10))(self.row, 0)
+        assert not episode.step("hm").done
+        now = episode.clock()
+        episode.clock = lambda: now + 11
+        assert episode.step("hm").info["stop"] == "seconds"
+
+    def test_an_end_of_its_own_comes_first_and_the_loop_counts_tokens(self):
+        bounded = Within(playing.Walking(), Budget(turns=1, tokens=100))
+        assert bounded(self.row, 0).step(answer(self.row.answer)).info["stop"] == "goal"
+        assert bounded.tokens == 100
+        assert not hasattr(bounded, "makes")
+        assert Within(planned.Answer(), Budget()).makes == "text"
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [playing.Playing(), playing.Walking(), playing.Rearranging(), planning.Painting(), proposing.Proposing(list)],
+)
+def test_a_row_of_somewhere_else_is_told_what_it_lacks(environment):
+    row = Prompt.ask("?", image(Image.new("RGB", (8, 8))), id="rows:3", colour="red")
+    with pytest.raises(ValueError, match=r"Row rows:3 has no column '(facts|query|state)'.*columns: colour"):
+        environment(row, 0).step("")
+
+
+def test_a_person_names_the_move_and_the_frame_is_painted():
+    (row,) = mazes.rows("train", 1, task="move", size=4)
+    episode = planning.Painting()(row, 0)
+    assert episode.painted("I go nowhere") is None
+    assert planning.Painting()(row, 0).step(episode.painted(f"go {row.answer}!".replace("!", " "))).info["reward"] == 1
 
 
 def test_swapping_pieces_makes_the_picture_whole():

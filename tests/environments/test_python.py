@@ -121,6 +121,25 @@ def test_a_server_on_this_machine_is_not_reached():
         assert ran(code, modules=(*python.MODULES, "socket")).end == "error"
 
 
+@pytest.mark.parametrize("code", ["import sys; sys.modules['posix']._exit(97)", "import sys; sys.exit(97)"])
+def test_a_program_cannot_end_as_if_there_were_no_walls(code):
+    """Else it would end the training with it."""
+    failed = ran("print(1, flush=True)\n" + code)
+    assert failed.output == "1\n"
+    assert failed.end in ("error", "done")
+
+
+def test_where_no_walls_can_be_built_nothing_is_run(monkeypatch, tmp_path):
+    target = tmp_path / "ran"
+    jail = tmp_path / "jail.py"
+    jail.write_text(Path(python.__file__).with_name("jail.py").read_text().replace('"x86_64"', '"no"'))
+    jail.write_text(jail.read_text().replace('"aarch64"', '"none"'))
+    monkeypatch.setattr(python, "__file__", str(tmp_path / "python.py"))
+    with pytest.raises(python.NoSandbox, match="none is run"):
+        ran(f"open({str(target)!r}, 'w')")
+    assert not target.exists()
+
+
 def test_folders_are_taken_away_again():
     before = set(Path("/tmp").glob("gamut-*"))
     ran("print(1)")

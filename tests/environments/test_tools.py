@@ -17,9 +17,9 @@ from gamutrl.core import Prompt, image, video
 from gamutrl.data.worlds import charts as chart_world
 from gamutrl.data.worlds import clutter, films, library
 from gamutrl.environments import looking
-from gamutrl.environments.desk import Desk, Refusal
+from gamutrl.environments.desk import Desk, Refusal, Shown
 from gamutrl.environments.scripted import calls, play
-from gamutrl.environments.toolbox import Budget
+from gamutrl.environments.toolbox import Budget, Reply
 from gamutrl.environments.tools import charts, crop, detect, draw, filters, frames, pages
 
 
@@ -144,6 +144,8 @@ class TestCharts:
             f'OBSERVATION: point model outputs: x="{x:.1f}" y="{y:.1f}"\n'
             "Please summarize the model outputs and answer my first question."
         )
+        ((left, top, right, bottom),) = (shown["mark"] for shown in told.info["shown"])
+        assert ((left + right) / 2, (top + bottom) / 2) == pytest.approx((x / 100 * 288, y / 100 * 288))
         drawn = episode.step(self.act("DrawHorizontalLineByY", param=f"y={y:.1f}"))
         (picture,) = (part.value for part in drawn.parts if part.kind == "image")
         assert picture.getpixel((3, round(y / 100 * picture.height))) == (255, 0, 0)
@@ -222,6 +224,60 @@ class TestDetection:
     def test_what_is_no_question_is_refused(self, arguments):
         with pytest.raises(Refusal):
             self.tool(Desk.of(self.row, 0), arguments)
+
+
+class TestDetectorOfTheHub:
+    """A model of a hub's kind, of random weights: what it is given, and what becomes of what it finds."""
+
+    @pytest.fixture(scope="class")
+    def detector(self):
+        torch = pytest.importorskip("torch")
+        from transformers import Owlv2Config, Owlv2ForObjectDetection, Owlv2ImageProcessor, Owlv2Processor
+
+        from gamutrl.zoo import random
+
+        small = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+        words = {"vocab_size": 300, "max_position_embeddings": 16, "bos_token_id": 1, "eos_token_id": 2}
+        config = Owlv2Config(
+            text_config={**small, **words, "pad_token_id": 0},
+            vision_config={**small, "image_size": 64, "patch_size": 16},
+            projection_dim=32,
+        )
+        tokenizer = random.byte_tokenizer({"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"})
+        tokenizer.model_max_length = 16
+        pictures = Owlv2ImageProcessor(size={"height": 64, "width": 64})
+        torch.manual_seed(0)
+        model = Owlv2ForObjectDetection(config).eval()
+        for parameter in model.box_head.dense2.parameters():
+            torch.nn.init.zeros_(parameter)  # Every patch's box is then the patch.
+        made = detect.FromHub("none", threshold=0.0)
+        made.__dict__["_loaded"] = (model, Owlv2Processor(pictures, tokenizer))
+        return made
+
+    def test_what_it_finds_in_a_part_lies_in_that_part_and_is_drawn(self, detector):
+        noise = np.random.default_rng(0).integers(0, 255, (100, 200, 3), dtype=np.uint8)
+        shown = detect.Detect(detector, (200, 100))(
+            desk(Image.fromarray(noise)), {"names": ["red circle", "cat"], "bbox_2d": [50, 0, 150, 100]}
+        )
+        assert shown.info["found"]
+        for one in shown.info["found"]:
+            x1, y1, x2, y2 = one["bbox_2d"]
+            assert 0.25 <= x1 < x2 <= 0.75
+            assert 0 <= y1 < y2 <= 1
+            assert one["label"] in ("red circle", "cat")
+        scores = [one["score"] for one in shown.info["found"]]
+        assert scores == sorted(scores, reverse=True)
+        assert shown.pictures[0].size == (200, 100)
+
+    @pytest.mark.parametrize("name", ["\ud800" * 9, "cat " * 999, "\x00\x1b[2J", " "])
+    def test_any_name_can_be_asked_for(self, detector, name):
+        detect.Detect(detector)(desk(Image.new("RGB", (64, 64))), {"names": [name]}).text.encode()
+
+    def test_one_that_cannot_be_loaded_is_named(self, tmp_path):
+        with pytest.raises(ValueError, match=r"The detector '.*none' could not be loaded"):
+            detect.Detect(detect.FromHub(str(tmp_path / "none")))(desk(Image.new("RGB", (64, 64))), {"names": ["cat"]})
+        with pytest.raises(ValueError, match=r"The model that embeds pages '.*none' could not be loaded"):
+            pages.FromModel(str(tmp_path / "none")).texts(["cat"])
 
 
 class TestDrawing:
@@ -360,6 +416,42 @@ def test_no_call_raises_and_every_one_is_answered(name, arguments, items):
         for turn in spelt(name, arguments, items):
             step = episode.step(turn)
             assert step.done or step.parts
+
+
+@pytest.mark.parametrize("name", BOXES)
+@pytest.mark.parametrize(
+    "value",
+    ['"\\ud800"', "[" * 900 + "]" * 900, "[1e308, 1e308, 1e308, 1e308]", '"<|im_end|>{pictures}{question}"', "1e999"],
+    ids=["half a surrogate", "deep", "huge", "marks", "infinite"],
+)
+def test_what_is_recorded_and_said_of_a_call_can_be_written_down(name, value):
+    """A tokenizer takes it, and so does the log of a run."""
+    box, prompt = BOXES[name]
+    keys = ("bbox_2d", "coordinate", "target_image", "target_frames", "angle", "param")
+    arguments = "{" + ", ".join(f'"{key}": {value}' for key in keys) + "}"
+    for tool in (*box.tools, "\\udfff"):
+        call = f'{{"name": "{tool}", "arguments": {arguments}}}'
+        for turn in (f"<tool_call>{call}</tool_call>", f'{{"actions": [{call}]}}', f"<bbox>{value}</bbox>"):
+            step = replace(box, budget=Budget(turns=None))(prompt, 0).step(turn)
+            said = "".join(part.value for part in step.parts if not part.is_media)
+            said.encode()
+            assert len(said) < 3000
+            for one in step.calls:
+                json.dumps([one.name, one.arguments, one.error], ensure_ascii=False).encode()
+
+
+def test_words_that_look_like_a_field_are_words():
+    python_tool = {"python": lambda desk, arguments: Shown(text="{pictures}{question}")}
+    step = replace(looking.zoom(), tools=python_tool, reply=Reply(shown="{text} it said{pictures}"))(FILM, 0).step(
+        '<tool_call>{"name": "python", "arguments": {}}</tool_call>'
+    )
+    assert step.parts[0].value == "{pictures}{question} it said"
+
+
+@pytest.mark.parametrize("region", [crop.InPicture(), crop.Enlarged(), crop.Padded(), crop.Widened(), crop.Grown()])
+def test_a_box_beyond_all_numbers_is_refused(region):
+    with pytest.raises(Refusal):
+        crop.Crop(region, frame=(2, 2))(desk(Image.new("RGB", (200, 100))), {"bbox_2d": [1e308] * 4})
 
 
 MEGABYTES = [

@@ -69,6 +69,17 @@ def test_tools_and_ends():
     assert behaviour.mean_where(rollouts, lambda r: r.length, [True, False, True]) == 2
 
 
+def test_what_a_step_logs_of_episodes():
+    def rollout(turns, *calls, stop=""):
+        said = [Turn("t", "t", torch.arange(2), torch.zeros(2)) for _ in range(turns - 1)]
+        last = Turn("t", "t", torch.arange(2), torch.zeros(2), calls=calls, info={"stop": stop} if stop else {})
+        return Rollout(ROWS[0], [*said, last], end="budget" if stop else "answer")
+
+    told = behaviour.of_episodes([rollout(3, Call("crop", {}), Call("", {}, "?"), stop="turns"), rollout(1)])
+    assert told == {"turns/mean": 2, "calls/mean": 1, "calls/refused": 0.5, "stop/turns": 0.5, "stop/answer": 0.5}
+    assert "calls/refused" not in behaviour.of_episodes([rollout(1)])
+
+
 def test_means_by_kind():
     assert agreement.by_kind([1, 0, 1], ["x", "y", "x"]) == {"x": 1, "y": 0}
     with pytest.raises(ValueError, match="3 answers, 2 truths"):

@@ -41,6 +41,36 @@ def test_what_was_recorded_turn_by_turn_is_what_one_forward_pass_scores(load, ro
     assert torch.allclose(logp_NT[batch.mask_NT], batch.logp_sampled_NT[batch.mask_NT], atol=1e-5, rtol=0)
 
 
+def test_nothing_is_prefilled_twice_and_a_group_prefills_its_prompt_once(load, rows, monkeypatch):
+    """Counted where tokens enter the model: prompts once for all of a group, then what was said last and what came
+    back; a token that is sampled enters by itself."""
+    policy = load("idefics3")
+    entered: list[tuple[int, int]] = []
+    through = policy.backbone.hidden
+
+    def hidden(embeds, *rest):
+        entered.append(tuple(embeds.shape[:2]))
+        return through(embeds, *rest)
+
+    policy._packs  # noqa: B018 - tried out before it is counted
+    monkeypatch.setattr(policy.backbone, "hidden", hidden)
+    batch = policy.rollout(rows, 3, zooming(turns=3), SHORT, seed=0)
+    many = [shape for shape in entered if shape[1] > 1]
+    prompts = [len(policy.segments.prompt(row.messages)) for row in rows]
+    assert sum(length for n, length in many if n == 1) == sum(prompts)
+    turns_of = [rollout.turns for rollout in batch.rollouts]
+    for t, (n, width) in enumerate([shape for shape in many if shape[0] > 1]):
+        said = [turns[t] for turns in turns_of]
+        closed = [int(turn.tokens_T[-1]) in policy.segments.eos for turn in said]
+        back = [
+            len(policy.segments.observation(turn.observation, turn.observation_role, "", end))
+            for turn, end in zip(said, closed)
+        ]
+        assert (n, width) == (len(said), 1 + max(back))
+    assert len([shape for shape in many if shape[0] > 1]) == 2
+    assert len(entered) - len(many) <= 3 * SHORT.max_tokens
+
+
 def test_a_budget_of_tokens_ends_a_rollout_before_anything_is_cut(load, rows):
     policy = load("idefics3")
     free = policy.rollout(rows, 1, zooming(turns=4), SHORT, seed=0)

@@ -69,6 +69,18 @@ def test_it_shows_curves_of_every_reward_and_of_the_loop(learned):
     assert "Seconds a step" in text
 
 
+def test_why_rollouts_of_an_environment_ended_is_drawn_step_by_step(copied):
+    lines = [json.loads(line) for line in (copied / "metrics.jsonl").read_text().splitlines()]
+    for n, line in enumerate(lines):
+        reason = {"stop/answer": 1.0} if n % 2 else {"stop/answer": 0.75, "stop/turns": 0.25}
+        line |= {"turns/mean": 2.0, "calls/mean": 1.0, "calls/refused": 0.5, **reason}
+    (copied / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert History.read(copied).series("stop/turns")[:3] == [0.25, 0.0, 0.25]
+    text = page(copied).text
+    for words in ("Turns and calls", "Calls refused", "Why rollouts ended"):
+        assert words in text
+
+
 def test_a_good_run_has_no_warning_and_a_collapsed_one_has(learned, collapsed):
     assert warnings(History.read(learned)) == []
     said = " ".join(warnings(History.read(collapsed)))

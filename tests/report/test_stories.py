@@ -107,6 +107,12 @@ class TestOtherEnvironments:
         (turn,) = told(rollout, Pictures(tmp_path), described).turns
         assert 'x="20.0" y="10.0" width="20.0" height="10.0"' in turn.looks[0]
 
+    def test_a_place_that_was_told_is_marked_on_the_picture(self, tmp_path):
+        described = describe_prompt(Prompt.ask("Where?", image(Image.new("RGB", (40, 20), "blue"))), tmp_path)
+        info = {"shown": [{"picture": 0, "mark": [36, 16, 40, 20]}], "sizes": [[80, 40]]}
+        (turn,) = told({"turns": [{"text": "x", "info": info}]}, Pictures(tmp_path), described).turns
+        assert 'x="18.0" y="8.0" width="2.0" height="2.0"' in turn.looks[0]
+
     def test_one_turn_that_called_nothing_is_no_story(self, tell):
         class Once:
             def step(self, output):

@@ -57,6 +57,14 @@ def test_a_reward_that_raises_is_named_with_its_row(batch_of):
         score([Reward("thirds", per_rollout(fails))], batch_of(["a", "bcd"]), Context())
 
 
+def test_columns_that_a_reward_reads_and_the_rows_lack_are_named(batch_of):
+    def reads(text, facts, colour="red"):
+        return 1.0
+
+    with pytest.raises(RewardError, match=r"'far' reads columns that are not there: it needs 'facts'; .* answer"):
+        score([Reward("far", per_rollout(reads))], batch_of(["a"], [{"size": 1}]), Context())
+
+
 def test_a_reward_over_all_rollouts_that_raises_is_named_with_the_row_that_fails_alone(batch_of):
     def fails(batch, context):
         return torch.tensor([1.0 / (len(rollout.text) - 3) for rollout in batch.rollouts])

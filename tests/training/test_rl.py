@@ -17,6 +17,7 @@ from letters import Letters, TableModel, TablePolicy, all_right, share_right
 from safetensors.torch import load_file
 
 from gamutrl.core import Context, Sampling
+from gamutrl.environments import looking
 from gamutrl.rewards.base import Reward, per_rollout
 from gamutrl.training.config import ConfigError, from_json, override, paths, to_json
 from gamutrl.training.defaults import KL, ClippedSurrogate, GroupAdvantage, KeepGroups, Reference
@@ -348,6 +349,13 @@ def test_any_field_can_be_set_by_its_dotted_path():
     assert override(made, "rl.kl", "none").stages[0].kl is None
     assert override(made, "evaluation.sampling.temperature", "0.7").evaluation.sampling.temperature == 0.7
     assert "stages.rl.kl.weight" in paths(made)
+    acting = preset(environment=looking.zoom())
+    there = "stages.rl.environment.tools.image_zoom_in_tool.region.longer_than"
+    assert paths(acting)[there] == 30
+    tool = override(acting, there, "5").stages[0].environment.tools["image_zoom_in_tool"]
+    assert tool.region.longer_than == 5
+    with pytest.raises(ConfigError, match="did you mean 'image_zoom_in_tool'"):
+        override(acting, "rl.environment.tools.image_zom_in_tool.square", "true")
     with pytest.raises(ConfigError, match="did you mean 'group_size'"):
         override(made, "rl.group_siz", "16")
     with pytest.raises(ConfigError, match="not a whole number"):

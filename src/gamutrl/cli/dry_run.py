@@ -31,6 +31,7 @@ def check(preset: Preset, about: dict[str, Any], seed: int) -> int:
     for title, work in (
         ("configuration", lambda: _configuration(preset)),
         ("rows", lambda: _rows(preset, found)),
+        ("environment", lambda: _environments(preset, found)),
         ("rewards", lambda: _rewards(preset, found)),
         ("model", lambda: _model(preset, found)),
         ("memory", lambda: _memory(preset, found)),
@@ -87,6 +88,32 @@ def _rows(preset: Preset, found: dict[str, Any]) -> Iterator[str]:
                 f"{len(told.problems)} rows of {told.name} cannot be used; mend them or use --on-bad-row skip."
             )
         found.setdefault("prompts", {})[name] = source.batch(0, LOOKED_AT, seed=0)
+
+
+def _environments(preset: Preset, found: dict[str, Any]) -> Iterator[str]:
+    """An episode of every row looked at, in which nothing is said: a column or a collection that lacks shows now."""
+    from gamutrl.environments import SingleTurn
+
+    told = "each row is answered once"
+    for name, stage in [*((stage.name, stage) for stage in preset.stages), ("held out", preset.evaluation)]:
+        environment = getattr(stage, "environment", None) or SingleTurn()
+        if isinstance(environment, SingleTurn):
+            continue
+        writes = getattr(environment, "makes", "text") == "text"
+        for prompt in found.get("prompts", {}).get(name, ()):
+            try:
+                environment(prompt, 0).step("" if writes else None)
+            except KeyError as error:
+                there = ", ".join(prompt.columns) or "none"
+                raise ValueError(
+                    f"{name}: the environment reads the column {error}, which row {prompt.id} does not have (columns: "
+                    f"{there}); name it with --columns."
+                ) from None
+            for tool in getattr(environment, "tools", {}).values():
+                if hasattr(tool, "ready"):
+                    tool.ready(prompt)
+        told = "an episode of each row begins"
+    yield told
 
 
 def _rewards(preset: Preset, found: dict[str, Any]) -> Iterator[str]:

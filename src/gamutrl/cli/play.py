@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 VARIANTS = ("default", "released", "paper", "ablation", "pictures")
 EXAMPLES = """\
-You see what the model sees and write what it would write: an answer, or a call of a tool in the system's own notation.
+You see what the model sees and write what it would write: an answer, or a call of a tool in the system's own notation;
+where a turn is the picture of a next state (visual-planning), a move.
 An empty line, or the end of the input, ends your turn. What came back is shown, and at the end every reward.
 
 examples:
@@ -78,17 +79,19 @@ def _play(args: argparse.Namespace) -> None:
 
     preset = preset_for(args)
     setting = setting_of(preset, args.split)
-    if not isinstance(preset.model, TextModel) or not setting.writes:
+    (prompt,) = rows_of(setting, args.row, 1, args.seed)
+    seat = Seat(prompt, setting.environment, args.seed, getattr(setting.sampling, "prefill", ""))
+    if not seat.paints and not (isinstance(preset.model, TextModel) and setting.writes):
         raise UsageError(
             f"The model of {args.system} makes pictures, which cannot be typed. "
             f"`gamut rollout {args.system}` shows what it makes; `gamut sample` makes more."
         )
-    (prompt,) = rows_of(setting, args.row, 1, args.seed)
     console = console_for_output()
     shown = Shown(console, Path(args.out or tempfile.mkdtemp(prefix="gamut-play-")))
     console.rule(f"[bold]{args.system}[/bold], {prompt.id or f'row {args.row}'}", align="left")
     shown.messages(prompt.messages)
-    seat = Seat(prompt, setting.environment, args.seed, getattr(setting.sampling, "prefill", ""))
+    if seat.paints:
+        console.print("[dim]Its turns are pictures. Name a move (up, down, left, right), and it is painted.[/dim]")
     _take_turns(seat, shown)
     context = Context(models=WhenAsked.of(preset), responders=dict(preset.responders), seed=args.seed)
     _tell_end(console, setting, seat, context)
@@ -129,7 +132,8 @@ def _tell_step(seat: Seat, shown: Any, step: Any) -> None:
 
 def _tell_end(console: Console, setting: Setting, seat: Seat, context: Any) -> None:
     from gamutrl.cli.terminal import print_rewards
-    from gamutrl.training.rollouts import measured, scored, stop_of
+    from gamutrl.metrics.behaviour import stop_of
+    from gamutrl.training.rollouts import measured, scored
 
     if not seat.said:
         raise UsageError("No turn was taken, so there is nothing to score: type an answer, or pipe one in.")

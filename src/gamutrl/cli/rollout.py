@@ -109,7 +109,7 @@ def _target(args: argparse.Namespace) -> tuple[Preset, dict[str, Any]]:
 def _tell(setting: Setting, batch: Any, missing: dict[str, str], folder: Path) -> bool:
     """Every rollout in the terminal; whether any of them made pictures."""
     from gamutrl.cli.terminal import Shown, console_for_output, indented, print_calls, print_rewards
-    from gamutrl.training.rollouts import stop_of
+    from gamutrl.metrics.behaviour import stop_of
     from gamutrl.training.samples import pictures_of
 
     console = console_for_output()

@@ -45,6 +45,17 @@ class Environment(Protocol):
     def __call__(self, prompt: Prompt, seed: int) -> Episode: ...
 
 
+def needed(prompt: Prompt, column: str) -> Any:
+    """A column that an environment plays from. Raises ValueError, saying what the row has, where it is not there."""
+    if column not in prompt.columns:
+        there = ", ".join(prompt.columns) or "none"
+        raise ValueError(
+            f"Row {prompt.id or '?'} has no column {column!r}, from which its environment is made (columns: {there}). "
+            "Rows of the world that the recipe plays in have it; name a column of yours so with --columns."
+        )
+    return prompt.columns[column]
+
+
 @dataclass(frozen=True)
 class SingleTurn:
     """The policy answers once. Plain GRPO's environment."""

@@ -6,11 +6,14 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from gamutrl.environments.desk import sayable
 from gamutrl.rewards.parsing import literal, loads
 from gamutrl.rewards.tags import Tag, marks
 
 MAX_CHARACTERS = 200_000
 """Nested brackets are matched in this much of a turn."""
+MAX_DEPTH = 16
+"""Lists and objects of a call's arguments that are nested more deeply are left out."""
 
 
 class ToolCall(NamedTuple):
@@ -32,6 +35,11 @@ def as_call(value: Any) -> ToolCall | None:
         return None
     arguments = value.get("arguments")
     return ToolCall(value["name"], arguments) if isinstance(arguments, dict) else None
+
+
+def tidy(call: ToolCall) -> ToolCall:
+    """The call as tools, tokenizers and logs can take it: half a surrogate is "?", what is nested too deeply None."""
+    return ToolCall(_tidy(call.name), {_tidy(name): _tidy(value) for name, value in call.arguments.items()})
 
 
 def action_list(text: str, key: str = "actions", *, levels: int = 4) -> list[ToolCall] | None:
@@ -107,3 +115,15 @@ def integers_chosen(text: str, choices: int, *, strict: bool = False) -> list[in
     if strict:
         return known if len(known) == len(value) else None
     return list(dict.fromkeys(known)) or None
+
+
+def _tidy(value: Any, depth: int = 0) -> Any:
+    if isinstance(value, str):
+        return sayable(value)
+    if not isinstance(value, list | dict):
+        return value
+    if depth == MAX_DEPTH:
+        return None
+    if isinstance(value, list):
+        return [_tidy(item, depth + 1) for item in value]
+    return {_tidy(key): _tidy(item, depth + 1) for key, item in value.items()}

@@ -85,6 +85,11 @@ class Tool(Protocol):
     def __call__(self, desk: Desk, arguments: Mapping[str, Any]) -> Shown: ...
 
 
+def sayable(text: str) -> str:
+    """The text as tokenizers and files take it: half a surrogate, which JSON lets a model write, is "?"."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def pictures_of(prompt: Prompt) -> Iterator[Image.Image]:
     """The pictures of a prompt in order; of a clip, its frames."""
     for part in prompt.media:

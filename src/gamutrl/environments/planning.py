@@ -16,7 +16,7 @@ from gamutrl.core import Message, Prompt, image
 from gamutrl.data.worlds import mazes, render
 from gamutrl.data.worlds.grids import Cell, step_reward
 from gamutrl.environments import frames
-from gamutrl.environments.base import Episode, Step
+from gamutrl.environments.base import Episode, Step, needed
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Painting:
     turns: int = 1
 
     def __call__(self, prompt: Prompt, seed: int) -> Episode:
-        return _Painted(self.turns, prompt.columns["facts"])
+        return _Painted(self.turns, needed(prompt, "facts"))
 
 
 class _Painted:
@@ -52,6 +52,12 @@ class _Painted:
         if home or self.turn >= self.turns:
             return Step(done=True, info={**info, "end": "answer", "stop": "goal" if home else "turns"})
         return Step(context=(Message("user", (image(self._canvas(output)),)),), info=info, makes="image")
+
+    def painted(self, words: str) -> Image.Image | None:
+        """The frame that somebody means who names a move instead of painting; None for what is no move here."""
+        named = next((move for move in mazes.MOVES if move in words.lower().split()), None)
+        there = mazes.after(self.maze, self.at, named) if named else None
+        return None if there is None else render.picture(mazes.draw_maze(self.maze, there))
 
     def _canvas(self, output: Any) -> Any:
         """What the next frame is painted from: the picture that was painted, or the state that tokens say."""

@@ -18,7 +18,7 @@ from gamutrl.core import Part, Prompt, image, text
 from gamutrl.data.worlds import games, mazes, puzzles, render
 from gamutrl.data.worlds.games import Action, Board, Game
 from gamutrl.data.worlds.grids import Cell
-from gamutrl.environments.base import Episode, Step
+from gamutrl.environments.base import Episode, Step, needed
 from gamutrl.environments.games import cells_in, move_in
 from gamutrl.rewards.tags import tag_text
 
@@ -38,7 +38,8 @@ class Playing:
     game: Callable[[Prompt], Game] = games.game_of
 
     def __call__(self, prompt: Prompt, seed: int) -> Episode:
-        return _Board(self.turns, self.game(prompt), prompt.columns["state"], f"{prompt.id}/{seed}")
+        board = needed(prompt, "state")
+        return _Board(self.turns, self.game(prompt), board, f"{prompt.id}/{seed}")
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Walking:
     strict: bool = False
 
     def __call__(self, prompt: Prompt, seed: int) -> Episode:
-        maze = prompt.columns["facts"]
+        maze = needed(prompt, "facts")
         return _Walk(self.turns, self.strict, maze, tuple(maze["start"]))
 
 
@@ -66,7 +67,8 @@ class Rearranging:
     turns: int = 8
 
     def __call__(self, prompt: Prompt, seed: int) -> Episode:
-        return _Jigsaw(self.turns, prompt.columns["facts"], list(prompt.columns["facts"]["order"]))
+        facts = needed(prompt, "facts")
+        return _Jigsaw(self.turns, facts, list(facts["order"]))
 
 
 def action_in(said: str, game: Game) -> Action:

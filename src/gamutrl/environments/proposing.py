@@ -10,7 +10,7 @@ from typing import Any
 from gamutrl.core import Prompt
 from gamutrl.data.worlds import render
 from gamutrl.environments import calls, crops
-from gamutrl.environments.base import Episode, Step
+from gamutrl.environments.base import Episode, Step, needed
 from gamutrl.environments.desk import Desk
 from gamutrl.environments.tools.detect import Detector, Found
 from gamutrl.rewards.parsing import numbers
@@ -18,7 +18,7 @@ from gamutrl.rewards.parsing import numbers
 
 def asked_for(prompt: Prompt) -> list[str]:
     """The name of what a row of `clutter` asks for."""
-    query = prompt.columns["query"]
+    query = needed(prompt, "query")
     return [f"{query['colour']} {query['shape']}"]
 
 

@@ -14,7 +14,8 @@ from PIL import Image
 
 from gamutrl.core import Message, Part, Prompt, image, text
 from gamutrl.data.worlds import render, rooms
-from gamutrl.environments.base import Episode, Step
+from gamutrl.environments.base import Episode, Step, needed
+from gamutrl.environments.desk import sayable
 from gamutrl.rewards.furnishing import layout_in
 
 Grade = Callable[[Prompt, str], float]
@@ -25,7 +26,7 @@ MOST_ANSWER = 4000
 
 def room_picture(prompt: Prompt, said: str) -> Image.Image | None:
     """The row's room with the answer's layout, from above; None where the answer places nothing."""
-    facts: Mapping[str, Any] = prompt.columns["facts"]
+    facts: Mapping[str, Any] = needed(prompt, "facts")
     things = rooms.placed(facts, layout_in(said))
     if all(thing.position is None for thing in things):
         return None
@@ -34,7 +35,7 @@ def room_picture(prompt: Prompt, said: str) -> Image.Image | None:
 
 def room_grade(prompt: Prompt, said: str) -> float:
     """What the rule judge gives the answer's layout, in [0, 1]."""
-    facts: Mapping[str, Any] = prompt.columns["facts"]
+    facts: Mapping[str, Any] = needed(prompt, "facts")
     return rooms.graded(facts, rooms.placed(facts, layout_in(said))) / 50
 
 
@@ -71,6 +72,6 @@ class _Tries:
             return Step(done=True, info={**info, "end": "answer"})
         told = self.task.template.replace("{reward}", f"{reward:.2f}").replace("{answer}", said[:MOST_ANSWER])
         picture = self.task.draw(self.prompt, said)
-        parts: Sequence[Part] = (*((image(picture),) if picture else ()), text(told))
+        parts: Sequence[Part] = (*((image(picture),) if picture else ()), text(sayable(told)))
         *before, last = self.prompt.messages
         return Step(context=(*before, Message(last.role, (*last.parts, *parts))), info=info)

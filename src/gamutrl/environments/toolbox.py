@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from gamutrl.core import Call, Part, Prompt, image, text
 from gamutrl.environments.base import Episode, Step
-from gamutrl.environments.calls import ToolCall
+from gamutrl.environments.calls import ToolCall, tidy
 from gamutrl.environments.desk import Desk, Refusal, Shown, Tool
 from gamutrl.environments.reading import Reader, Wish, last_call
 
@@ -76,18 +76,19 @@ class Reply:
                 said.append(text(_filled(self.failed, error=outcome.error[:MOST_WORDS], tool=tool)))
                 continue
             width, height = pictures[0].size if pictures else (0, 0)
-            words = _filled(
-                self.by_tool.get(tool, self.shown),
-                text=outcome.shown.text[:MOST_WORDS],
-                width=width,
-                height=height,
-                first=number + 1,
-                last=number + len(pictures),
-                count=len(pictures),
-                tool=tool,
-            )
+            fields = {
+                "text": outcome.shown.text[:MOST_WORDS],
+                "width": width,
+                "height": height,
+                "first": number + 1,
+                "last": number + len(pictures),
+                "count": len(pictures),
+                "tool": tool,
+            }
             number += len(pictures)
-            before, _, after = words.partition("{pictures}")
+            # The template is parted before it is filled: a tool's words may hold what looks like a field.
+            template, _, rest = self.by_tool.get(tool, self.shown).partition("{pictures}")
+            before, after = _filled(template, **fields), _filled(rest, **fields)
             said += [text(before), *(image(picture) for picture in pictures), text(after)]
         if not outcomes:
             said.append(text(_filled(self.nothing, question=desk.prompt.text)))
@@ -144,6 +145,7 @@ class _AtTheDesk:
     def step(self, output: Any) -> Step:
         self.turns += 1
         wish = self.box.read(output if isinstance(output, str) else str(output))
+        wish = replace(wish, calls=tuple(map(tidy, wish.calls)))
         if wish.kind == "answer":
             return Step(done=True, keep=wish.keep, info={"end": "answer"})
         if wish.kind in self.box.ends:

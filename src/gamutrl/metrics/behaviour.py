@@ -37,13 +37,28 @@ def end_rates(rollouts: Sequence[Rollout]) -> dict[Hashable, float]:
     return distribution([rollout.end for rollout in rollouts])
 
 
-def stop_rates(rollouts: Sequence[Rollout]) -> dict[Hashable, float]:
+def stop_rates(rollouts: Sequence[Rollout]) -> dict[str, float]:
     """The share of each reason to stop: the budget that was spent (turns, calls, pictures, seconds, tokens), what an
     environment ended it for ("goal", "failed", …), else how it ended."""
-    return distribution([_stop(rollout) for rollout in rollouts])
+    counts = Counter(map(stop_of, rollouts))
+    return {reason: count / len(rollouts) for reason, count in counts.most_common()}
 
 
-def _stop(rollout: Rollout) -> str:
+def of_episodes(rollouts: Sequence[Rollout]) -> dict[str, float]:
+    """What a step of training logs of rollouts in an environment: turns and calls a rollout, the share of calls that
+    were refused (where there was one), and the share of each reason to stop that occurred, as `stop/<reason>`."""
+    calls = [call for rollout in rollouts for call in rollout.calls]
+    found = {
+        "turns/mean": sum(len(rollout.turns) for rollout in rollouts) / max(1, len(rollouts)),
+        "calls/mean": len(calls) / max(1, len(rollouts)),
+    }
+    if calls:
+        found["calls/refused"] = sum(call.error is not None for call in calls) / len(calls)
+    return found | {f"stop/{reason}": share for reason, share in sorted(stop_rates(rollouts).items())}
+
+
+def stop_of(rollout: Rollout) -> str:
+    """Why a rollout ended: the environment's own word where it has one, else how the rollout says that it ended."""
     last = rollout.turns[-1].info if rollout.turns else {}
     return str(rollout.info.get("stop") or last.get("stop") or rollout.end)
 

@@ -43,7 +43,9 @@ class History:
         )
 
     def series(self, name: str) -> list[float]:
-        """One metric over all steps, NaN where it was not logged."""
+        """One metric over all steps, NaN where it was not logged; a reason to stop that did not occur is 0."""
+        if name.startswith("stop/"):
+            return [_number(step.get(name, 0.0 if "turns/mean" in step else None)) for step in self.steps]
         return [_number(step.get(name)) for step in self.steps]
 
     def names(self) -> list[str]:

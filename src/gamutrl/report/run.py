@@ -161,6 +161,12 @@ def _charts(history: History) -> list[Chart]:
     add("KL to the reference", "how far the policy has moved", [("kl", "kl")], floor=0)
     add("Entropy", "towards zero: always the same words", [("entropy", "entropy")], floor=0)
     add("Length", "the policy's own tokens a rollout", [("length/mean", "mean"), ("length/max", "longest")], floor=0)
+    stops = [name for name in history.names() if name.startswith("stop/")]
+    add("Turns and calls", "a rollout", [("turns/mean", "turns"), ("calls/mean", "calls")], floor=0)
+    add("Calls refused", "share of all calls", [("calls/refused", "share")], floor=0)
+    reasons = [(name, name.removeprefix("stop/")) for name in stops]
+    note = "share of each reason" if len(reasons) > 1 else "".join(f"share of «{label}»" for _, label in reasons)
+    add("Why rollouts ended", note, reasons, floor=0)
     add("Groups without spread", "share of groups that taught nothing", [("groups/without_spread", "share")], floor=0)
     add("Loss", "of the update", [("loss", "loss")])
     add("Gradient norm", "before clipping", [("grad_norm", "norm")], floor=0)
@@ -180,7 +186,8 @@ def _colour(number: int) -> int:
 
 
 SHOWN_METRICS = re.compile(
-    r"reward/.*|seconds/.*|kl|entropy|length/mean|length/max|groups/without_spread|loss|grad_norm|tokens_per_second|seconds"
+    r"reward/.*|seconds/.*|stop/.*|turns/mean|calls/.*|kl|entropy|length/mean|length/max|groups/without_spread|loss|"
+    r"grad_norm|tokens_per_second|seconds"
 )
 
 

@@ -217,11 +217,11 @@ def _parts(
 
 
 def _looks(info: Mapping[str, Any], files: Sequence[str], pictures: Pictures) -> tuple[Markup, ...]:
-    """Each picture that a turn looked closer at, with the boxes and points that it asked for."""
+    """Each picture that a turn looked closer at, with the boxes that it asked for, or that mark what it was told."""
     drawn: dict[int, list[Drawn]] = {}
     sizes = info.get("sizes") or []
     for shown in info.get("shown") or ():
-        number, box = shown.get("picture"), numbers(shown.get("box"), 4)
+        number, box = shown.get("picture"), numbers(shown.get("box") or shown.get("mark"), 4)
         if not isinstance(number, int) or not 0 <= number < len(files) or box is None:
             continue
         full, size = (sizes[number] if number < len(sizes) else None), pictures.size(files[number])

@@ -18,6 +18,10 @@ Score = Callable[[Batch, Context], Tensor]
 """`(batch, context) -> reward_R`: float, one value a rollout, NaN where the reward does not apply."""
 
 
+class MissingColumns(ValueError):
+    """A reward reads columns that the rows do not have; the message says which."""
+
+
 @dataclass(frozen=True)
 class Reward:
     """A named score of rollouts.
@@ -55,6 +59,10 @@ class PerRollout:
         parameters = list(inspect.signature(self.function).parameters.values())[1:]
         names = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.name not in fixed]
         columns = {**media_frames(batch), **batch.columns_R()}
+        needed = {p.name for p in parameters if p.default is p.empty and p.name in names}
+        if batch.rollouts and (missing := sorted(needed - columns.keys())):
+            there = ", ".join(name for name in columns if name not in ("frame", "answer_frame"))
+            raise MissingColumns(f"needs {', '.join(map(repr, missing))}; the rows have: {there}")
         values = []
         for r, rollout in enumerate(batch.rollouts):
             at_row(rollout.prompt.id or str(r))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gamutrl.core import Batch, Context
-from gamutrl.rewards.base import Reward
+from gamutrl.rewards.base import MissingColumns, Reward
 from gamutrl.rewards.guard import RewardTimeout, marked, within
 
 
@@ -67,6 +67,9 @@ def _called(reward: Reward, batch: Batch, context: Context, timeout: float | Non
         raise RewardError(message) from None
     except RewardError:
         raise
+    except MissingColumns as error:
+        message = f"The reward {reward.name!r} reads columns that are not there: it {error}. Name them with --columns."
+        raise RewardError(message) from None
     except (Exception, SystemExit) as error:  # A reward that calls `exit()` is broken, not done.
         row = _where(marker, reward, batch, context, timeout)
         message = f"The reward {reward.name!r} raised {type(error).__name__} at {row}: {error}"

@@ -90,6 +90,8 @@ def paths(value: Any, prefix: str = "") -> dict[str, Any]:
         for number, item in enumerate(value):
             found |= paths(item, f"{prefix}{getattr(item, 'name', None) or number}.")
         return found
+    if isinstance(value, Mapping) and value and all(dataclasses.is_dataclass(item) for item in value.values()):
+        return {k: v for name, item in value.items() for k, v in paths(item, f"{prefix}{name}.").items()}
     return {prefix[:-1]: value}
 
 
@@ -100,6 +102,8 @@ def _override(value: Any, keys: list[str], text: str, path: str) -> Any:
         item = _override(value[number], rest, text, path) if rest else _read(text, type(value[number]), path)
         return (*value[:number], item, *value[number + 1 :])
     if isinstance(value, Mapping):
+        if rest and key not in value:
+            raise ConfigError(f"--{path}: no element {key!r}{_nearest(key, list(map(str, value)))}")
         if rest:
             return {**value, key: _override(value[key], rest, text, path)}
         return {**value, key: _read(text, type(value.get(key, "")), path)}

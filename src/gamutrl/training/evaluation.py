@@ -16,6 +16,7 @@ from gamutrl.core import Batch, Context, Prompt, Rollout, Sampling, Source, Turn
 from gamutrl.data.sources import take
 from gamutrl.environments import Environment, SingleTurn
 from gamutrl.environments.calls import action_answer
+from gamutrl.metrics.behaviour import stop_rates
 from gamutrl.metrics.intervals import mean_interval
 from gamutrl.policies.flow.sampling import FlowSampling
 from gamutrl.rewards.base import Reward
@@ -228,6 +229,7 @@ def write_outcome(outcome: Outcome, folder: Path, name: str, samples: int) -> No
         "values": [None if value != value else value for value in outcome.value_R.tolist()],
         "answers": outcome.answers,
         "mean_length": outcome.mean_length,
+        "stops": stop_rates(outcome.batch.rollouts),
         "rows": rows,
     }
     place = folder / "evaluation"

@@ -18,6 +18,7 @@ from torch import Tensor
 from gamutrl.core import Batch, Context, Prompt, Sampling, Source
 from gamutrl.environments import Environment, SingleTurn
 from gamutrl.functional.weights import masked_mean
+from gamutrl.metrics import behaviour
 from gamutrl.policies.base import Policy
 from gamutrl.policies.flow.sampling import FlowSampling
 from gamutrl.rewards.base import Reward
@@ -164,6 +165,8 @@ class RL:
                 break
         record.samples = describe_group(scored, self.samples_per_step, session.folder)
         record.metrics |= _reward_metrics(scored)
+        if not isinstance(self.environment, SingleTurn):
+            record.metrics |= behaviour.of_episodes(scored.rollouts)
         if batch is None or not batch.rows:
             record.metrics |= {"skipped": True, **context.metrics, **_speed(scored, timer)}
             session.say(f"Step {context.step}: nothing to learn from in {self.max_draws} draws; no update.")

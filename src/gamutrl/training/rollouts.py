@@ -173,6 +173,11 @@ class Seat:
         self._begun = [(self.prefill, None)]
 
     @property
+    def paints(self) -> bool:
+        """Whether a turn is a picture that the episode can paint from words (`painted`)."""
+        return hasattr(self.episode, "painted")
+
+    @property
     def over(self) -> bool:
         return bool(self.said) and self.said[-1][1].done
 
@@ -180,7 +185,7 @@ class Seat:
         """Take a turn; what the environment answers. Raises ValueError where the episode is over."""
         if self.over:
             raise ValueError("This episode is over: nothing more can be said.")
-        step = self.episode.step(text)
+        step = self.episode.step(self.episode.painted(text) if self.paints else text)  # type: ignore[attr-defined]
         self.said.append((text if step.keep is None else step.keep, step))
         self.prefill = step.prefill
         self._begun.append((step.prefill, step.context))
@@ -214,9 +219,3 @@ class Seat:
     def batch(self) -> Batch:
         """The rollout as a batch of one."""
         return Batch.of([self.prompt], [self.rollout()], [0])
-
-
-def stop_of(rollout: Rollout) -> str:
-    """Why a rollout ended: the environment's own word where it has one, else how the rollout says that it ended."""
-    said = rollout.info.get("stop") or (rollout.turns[-1].info.get("stop") if rollout.turns else None)
-    return str(said or rollout.end)

@@ -12,7 +12,20 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from gamutrl.core import Prompt
-from gamutrl.data.worlds import boards, charts, clutter, films, games, library, mazes, pages, render, rooms, turns
+from gamutrl.data.worlds import (
+    boards,
+    charts,
+    clutter,
+    films,
+    games,
+    library,
+    mazes,
+    pages,
+    render,
+    rooms,
+    sheets,
+    turns,
+)
 
 WORLDS = (pages, clutter, films, library, charts, mazes, games, rooms)
 ALL = [pytest.param(world, task, id=f"{world.__name__[21:]}-{task}") for world in WORLDS for task in world.TASKS]
@@ -88,6 +101,32 @@ class TestPages:
         after = [as_scans(view(row.media[0].value, row.columns["evidence"][0]), "train") == row.answer for row in made]
         assert np.mean(after) >= 0.75
         assert np.mean(before) <= 0.4
+
+    def test_a_word_is_plain_in_a_crop_of_its_shape_and_lost_before(self):
+        for row in pages.rows("train", 4, 1, task="word", side=1024):
+            assert row.media[0].value.size == (1024, 1024)
+            (thing,) = (t for t in row.columns["facts"]["things"] if t.get("word") == row.answer)
+            assert row.columns["evidence"] == [thing["box"]]
+            assert len(pages.demonstrate_turns(row)) == 2
+            # The same page with another word there: how much of it is another picture?
+            facts = {**row.columns["facts"]}
+            facts["things"] = [{**t, "word": "XXX"} if t == thing else t for t in facts["things"]]
+            one, other = row.media[0].value, pages.draw_page(facts)
+            closely, afar = (
+                np.linalg.norm(view(one, box) - view(other, box)) for box in (sheets.middle(thing["box"], 12), None)
+            )
+            assert closely > 4 * afar
+
+    def test_words_of_the_splits_have_nothing_in_common_and_grow_with_the_knob(self):
+        train, test = (
+            {t["word"] for row in rows(pages, split, 60, task="word") for t in row.columns["facts"]["things"]}
+            for split in ("train", "test")
+        )
+        assert not train & test
+        assert {len(word) for word in train} == {3}
+        assert len(rows(pages, "test", 1, task="word", letters=6)[0].answer) == 6
+        with pytest.raises(ValueError, match="at least 2 letters"):
+            rows(pages, "train", 1, task="word", letters=1)
 
     def test_large_ink_needs_no_closer_look(self):
         (row,) = pages.rows("train", 1, task="digit", inks=(14,))

@@ -1,9 +1,10 @@
-"""Pages too large to read at once: coloured shapes, each with a small handwritten digit in it.
+"""Pages too large to read at once: coloured shapes, each with a small handwritten digit or printed word in it.
 
 In the model's view (72 pixels) the shapes are plain to see and the digits are not; in a crop of a shape they are. So
 where to look follows from the question, and what is there only from looking. Knobs of most tasks: `side` (pixels of the
 page), `inks` (heights of a digit in the view; each row draws one; from `LEGIBLE` on nothing need be enlarged), `low`,
-`high` (how many shapes), `form`.
+`high` (how many shapes), `form`; of the task `word` also `letters`. Words are made up, and those of the test split are
+in no training row.
 
 Beside the usual columns a row has `evidence` (the boxes, in the view, that must be looked at closely), `need` (whether
 they must be) and `ink`.
@@ -12,6 +13,7 @@ they must be) and `ink`.
 from __future__ import annotations
 
 import random
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -26,6 +28,7 @@ STYLES = base.STYLES
 LEGIBLE = 8.0
 """The height, in pixels of the view, from which a digit can be read without a closer look."""
 SIDE = 1008
+_CONSONANTS, _VOWELS = "BDFGKLMNPRSTVZ", "AEIOU"
 
 Thing = dict[str, Any]
 Facts = dict[str, Any]
@@ -87,13 +90,24 @@ def draw_page(facts: Facts) -> Image.Image:
     sheet = sheets.Sheet(facts["side"])
     for thing in facts["things"]:
         sheet.shape(thing["shape"], render.COLOURS[thing["colour"]], thing["box"])
+        if "word" in thing:
+            sheet.plate(thing["word"], thing["box"], facts["ink"])
+            continue
         sheet.rectangle(sheets.middle(thing["box"], facts["ink"] * 1.25), fill=sheets.PLATE)
         sheet.scan(thing["scan"], sheets.middle(thing["box"], facts["ink"]))
     return sheet.picture
 
 
 def read(facts: Facts) -> str:
-    return ", ".join(f"{scenes.name(thing)} {thing['digit']}" for thing in facts["things"])
+    return ", ".join(f"{scenes.name(thing)} {thing.get('word', thing['digit'])}" for thing in facts["things"])
+
+
+def made_up(rng: random.Random, split: Split, letters: int) -> str:
+    """A word of so many capitals, consonants and vowels in turn. The splits have no word in common."""
+    while True:
+        word = "".join(rng.choice((_CONSONANTS, _VOWELS)[place % 2]) for place in range(letters))
+        if (zlib.crc32(word.encode()) % 5 == 0) == (split == "test"):
+            return word
 
 
 def _facts(
@@ -173,7 +187,27 @@ def _solve_find(facts: Facts, query: Query) -> Solution:
     return Solution(scenes.name(thing), read(facts), query["names"])
 
 
+def _draw_word(rng: random.Random, split: Split, letters: int = 3, **knobs: Any) -> Any:
+    if letters < 2:
+        raise ValueError(f"A word has at least 2 letters, not {letters}.")
+    facts = _facts(rng, split, **knobs)
+    words: set[str] = set()
+    for thing in facts["things"]:
+        while (word := made_up(rng, split, letters)) in words:
+            pass
+        words.add(word)
+        thing |= {"word": word}
+    return facts, {"names": [scenes.name(rng.choice(facts["things"]))], "asked": "word"}
+
+
+def _solve_word(facts: Facts, query: Query) -> Solution:
+    (thing,) = _named(facts, query)
+    return Solution(thing["word"], f"{query['names'][0]} {thing['word']}", [t["word"] for t in facts["things"]])
+
+
 def _ask(query: Query) -> str:
+    if query["asked"] == "word":
+        return f"Which word is in the {query['names'][0]}?"
     if query["asked"] == "colour":
         return f"What colour is the {query['shape']}?"
     if query["asked"] == "find":
@@ -208,6 +242,7 @@ _TASKS: dict[str, Task] = {
     "sum": _task(_draw_sum, _solve_digits, [str(k) for k in range(19)]),
     "colour": _task(_draw_colour, _solve_colour, scenes.COLOURS),
     "mixed": _task(_draw_mixed, _solve_mixed, [*_DIGITS, *scenes.COLOURS]),
+    "word": _task(_draw_word, _solve_word, ()),
     "find": _task(_draw_find, _solve_find, [f"{colour} {shape}" for colour, shape in scenes.KINDS]),
 }
 TASKS = tuple(_TASKS)

@@ -20,6 +20,8 @@ View = Sequence[float]
 
 INK = (20, 20, 20)
 PLATE = (12, 12, 12)
+_CAPITALS = 0.72
+"""The height of a capital, as a share of its font's size."""
 
 
 class Sheet:
@@ -66,6 +68,15 @@ class Sheet:
         x, y = at[0] * self.scale, at[1] * self.scale
         self.pen.text((x, y), text, fill=colour, font=font)
         return [side / self.scale for side in self.pen.textbbox((x, y), text, font=font)]
+
+    def plate(self, text: str, box: View, height: float, colour: Colour = render.WHITE) -> None:
+        """Printed capitals of a height, on a dark plate, in the middle of a box."""
+        font = _font(max(4, round(height * self.scale / _CAPITALS)))
+        x, y = ((box[axis] + box[axis + 2]) / 2 * self.scale for axis in (0, 1))
+        left, top, right, bottom = self.pen.textbbox((x, y), text, font=font, anchor="mm")
+        margin = max(1, round(height * self.scale / 8))
+        self.pen.rectangle((left - margin, top - margin, right + margin, bottom + margin), fill=PLATE)
+        self.pen.text((x, y), text, fill=colour, font=font, anchor="mm")
 
 
 @cache

@@ -62,7 +62,11 @@ class PointAt:
         if place is None:
             raise Refusal(f"there is nothing like {description[:60]!r} in the image")
         x, y = (side * self.frame / render.SIZE for side in place[:2])
-        return Shown(text=f'x="{x:.1f}" y="{y:.1f}"', info={"point": [x, y]})
+        info: dict[str, Any] = {"point": [x, y]}
+        if desk.seen:
+            mark = crops.padded([*place[:2], *place[:2]], 2)
+            info |= {"picture": 0, "mark": crops.scaled(mark, (render.SIZE, render.SIZE), desk.picture(0).full.size)}
+        return Shown(text=f'x="{x:.1f}" y="{y:.1f}"', info=info)
 
 
 @dataclass(frozen=True)

@@ -141,7 +141,10 @@ class Crop:
         if box is None or numbers(box, 4) is None:
             raise Refusal(f"{self.argument} must be a list of four numbers [x1, y1, x2, y2]")
         frame = size_of(desk, self.frame, seen.shown)
-        return self._shown(desk, seen, self.region(box if frame == size else crops.scaled(box, frame, size), size))
+        asked = box if frame == size else crops.scaled(box, frame, size)
+        if numbers(asked, 4) is None:
+            raise Refusal(f"{self.argument} must lie near the image of {_size(frame)}")
+        return self._shown(desk, seen, self.region(asked, size))
 
     def _shown(self, desk: Desk, seen: Seen, box: Box) -> Shown:
         if self.square:

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from gamutrl.core import Prompt
 from gamutrl.data.worlds import render
 from gamutrl.environments import crops
-from gamutrl.environments.desk import Desk, Refusal, Shown
+from gamutrl.environments.desk import Desk, Refusal, Shown, sayable
 from gamutrl.environments.tools.draw import printable
 from gamutrl.rewards.parsing import numbers
 
@@ -47,7 +47,11 @@ class Exact:
 
 @dataclass(frozen=True)
 class FromHub:
-    """A zero-shot detector of transformers (OWLv2, Grounding DINO, …), loaded when first used."""
+    """A zero-shot detector of transformers (OWLv2, Grounding DINO, …), loaded when first used.
+
+    It runs on a GPU if there is one. Names that are longer than it reads are cut, boxes to the region; those thinner
+    than a pixel are left out. Raises ValueError where it cannot be loaded.
+    """
 
     model: str = "google/owlv2-base-patch16-ensemble"
     threshold: float = 0.2
@@ -56,9 +60,13 @@ class FromHub:
     def _loaded(self) -> tuple[Any, Any]:
         from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
 
+        from gamutrl.rewards.models.loading import fetched, ready
+
+        place = self.model
+        model = fetched("The detector", place, lambda: AutoModelForZeroShotObjectDetection.from_pretrained(place))
         return (
-            AutoModelForZeroShotObjectDetection.from_pretrained(self.model).eval(),
-            AutoProcessor.from_pretrained(self.model),
+            ready(model, "auto", "auto"),
+            fetched("The processor of the detector", place, lambda: AutoProcessor.from_pretrained(place)),
         )
 
     def __call__(
@@ -69,17 +77,18 @@ class FromHub:
         model, processor = self._loaded
         box = crops.whole(crops.scaled(region, (1, 1), picture.size), nearest=True)
         cut = picture.crop(tuple(box)).convert("RGB")  # type: ignore[arg-type]
-        inputs = processor(text=[list(names)], images=cut, return_tensors="pt")
+        inputs = processor(text=[list(names)], images=cut, truncation=True, return_tensors="pt")
         with torch.no_grad():
-            outputs = model(**inputs)
+            outputs = model(**inputs.to(model.device))
         (result,) = processor.post_process_grounded_object_detection(
             outputs, threshold=self.threshold, target_sizes=[(cut.height, cut.width)], text_labels=[list(names)]
         )
+        found = zip(result["boxes"].tolist(), result["text_labels"], result["scores"].tolist(), strict=True)
+        inside = ((crops.clipped(corners, cut.size), str(label), score) for corners, label, score in found)
         return [
-            {"bbox_2d": crops.scaled(corners, cut.size, (1, 1)), "label": label, "score": score}
-            for corners, label, score in zip(
-                result["boxes"].tolist(), result["text_labels"], result["scores"].tolist(), strict=True
-            )
+            {"bbox_2d": crops.scaled(box, cut.size, (1, 1)), "label": label, "score": score}
+            for box, label, score in sorted(inside, key=lambda one: -one[2])
+            if crops.croppable(box, longer_than=1)
         ]
 
 
@@ -107,7 +116,8 @@ class Detect:
         if not crops.croppable(region):
             raise Refusal(f"the box must cover a part of the image of {self.frame[0]:g} x {self.frame[1]:g}")
         full = desk.picture(0).full
-        found = self.detector(desk.prompt, full, [name[:100] for name in names[: self.most]], region)[: self.most]
+        wanted = [sayable(name[:100]) for name in names[: self.most]]
+        found = self.detector(desk.prompt, full, wanted, region)[: self.most]
         boxes = crops.out_of([one["bbox_2d"] for one in found], region)
         told = [crops.whole(crops.scaled(box, (1, 1), self.frame), nearest=True) for box in boxes]
         words = "; ".join(f"{one['label']} {box}" for one, box in zip(found, told)) or "nothing was found"

@@ -4,7 +4,8 @@ Started by `tools.python` as a script of its own, with an isolated interpreter; 
 one JSON object from standard input, loads the modules that the program may use, and then, before the first line of the
 program, gives up everything else: a list of permitted system calls (seccomp) is installed that holds no way to open a
 file, to start a process or a thread, to send a signal, or to reach a network. What cannot be installed ends the process
-with UNSAFE, and the program is not run.
+with UNSAFE, and the program is not run. What can is told by READY, the first that comes out: no program can take it
+back, or end as if there were no walls.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ import traceback
 
 UNSAFE = 97
 """The exit status of a jail whose walls could not be built."""
+READY = b"\x06"
+"""What is written before the program's own output, once the walls stand."""
 NAME = "<program>"
 
 _MACHINES = {
@@ -98,6 +101,7 @@ def main() -> None:
         drop_privileges()
         limit(task["memory"], task["seconds"])
         lock()
+        os.write(1, READY)
     except (OSError, KeyError, ValueError, AttributeError):
         os._exit(UNSAFE)
     try:

@@ -22,7 +22,7 @@ from PIL import Image
 
 from gamutrl.core import Prompt
 from gamutrl.data.media import decode_image
-from gamutrl.environments.desk import Desk, Refusal, Shown
+from gamutrl.environments.desk import Desk, Refusal, Shown, sayable
 from gamutrl.environments.tools.crop import View
 
 Vectors = NDArray[np.float32]
@@ -66,7 +66,10 @@ class PageFiles:
     def _pages(self) -> tuple[PageFile, ...]:
         found = sorted(path for path in Path(self.folder).glob("*") if path.suffix.lower() in self.endings)
         if not found:
-            raise ValueError(f"{self.folder} holds no pictures of pages ({', '.join(self.endings)}).")
+            raise ValueError(
+                f"{self.folder} holds no pictures of pages ({', '.join(self.endings)}): put them there, or name their "
+                "folder (of a recipe's preset --rl.environment.tools.search.pages.folder, and --evaluation.… alike)."
+            )
         return tuple(map(PageFile, found))
 
     def __call__(self, prompt: Prompt) -> Sequence[Page]:
@@ -141,7 +144,11 @@ class Matched:
 
 @dataclass(frozen=True)
 class FromModel:
-    """Any model of transformers with one space for texts and images (CLIP, SigLIP, …), loaded when first used."""
+    """Any model of transformers with one space for texts and images (CLIP, SigLIP, …), loaded when first used.
+
+    model: a packaged one's name, a folder, or a hub id. It runs on a GPU if there is one. Raises ValueError where it
+    cannot be loaded.
+    """
 
     model: str
     batch: int = 16
@@ -150,7 +157,17 @@ class FromModel:
     def _loaded(self) -> tuple[Any, Any]:
         from transformers import AutoModel, AutoProcessor
 
-        return AutoModel.from_pretrained(self.model).eval(), AutoProcessor.from_pretrained(self.model)
+        from gamutrl import zoo
+        from gamutrl.rewards.models.loading import fetched, ready
+
+        place = str(zoo.path(self.model)) if self.model in zoo.available() else self.model
+        model = fetched("The model that embeds pages", place, lambda: AutoModel.from_pretrained(place))
+        return (
+            ready(model, "auto", "auto"),
+            fetched(
+                "The processor of the model that embeds pages", place, lambda: AutoProcessor.from_pretrained(place)
+            ),
+        )
 
     def texts(self, texts: Sequence[str]) -> Vectors:
         return self._embedded("text", texts)
@@ -166,11 +183,16 @@ class FromModel:
         rows = []
         for start in range(0, len(items), self.batch):
             some: Any = {kind: list(items[start : start + self.batch])}
-            some |= {"padding": True, "truncation": True} if kind == "text" else {}
+            if kind == "text":
+                # SigLIP and its like were trained on texts that are all filled to their longest.
+                filled = "max_length" if "siglip" in model.config.model_type else True
+                longest = model.config.text_config.max_position_embeddings
+                some |= {"padding": filled, "truncation": True, "max_length": longest}
             with torch.no_grad():
-                out = embed(**processor(return_tensors="pt", **some))
+                given = {name: value.to(model.device) for name, value in processor(return_tensors="pt", **some).items()}
+                out = embed(**given)
             # Newer versions give an output with the pooled vectors, older ones the vectors.
-            rows.append(np.asarray(getattr(out, "pooler_output", out), np.float32))
+            rows.append(getattr(out, "pooler_output", out).float().cpu().numpy())
         return unit(np.concatenate(rows))
 
 
@@ -243,16 +265,21 @@ class Search:
         query = arguments.get(self.argument)
         if not isinstance(query, str) or not query.strip():
             raise Refusal(f"{self.argument} must say what to search for")
+        query = sayable(query[:MOST_QUERY])
         pages = self.pages(desk.prompt)
         seen: set[str] = desk.notes.setdefault("search", set())
-        rows, _ = self._index(pages).search(self.embedder.texts([query[:MOST_QUERY]])[0], len(seen) + 1)
+        rows, _ = self._index(pages).search(self.embedder.texts([query])[0], len(seen) + 1)
         found = next((pages[row] for row in rows.tolist() if pages[row].name not in seen), None)
         if found is None:
             raise Refusal("every page has been shown already")
         seen.add(found.name)
         picture = _drawn(found)
-        info = {"page": found.name, "query": query[:MOST_QUERY]}
+        info = {"page": found.name, "query": query}
         return Shown(pictures=(self.view(picture),), full=(picture,), info=info)
+
+    def ready(self, prompt: Prompt) -> None:
+        """Raises ValueError where the row's collection is not there."""
+        self.pages(prompt)
 
     def _index(self, pages: Sequence[Page]) -> Index:
         """The index of a collection, made once; the last few are kept."""

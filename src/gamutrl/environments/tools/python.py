@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gamutrl.environments.desk import Desk, Refusal, Shown
-from gamutrl.environments.tools.jail import UNSAFE
+from gamutrl.environments.tools.jail import READY, UNSAFE
 
 MODULES = (
     *("array", "bisect", "calendar", "cmath", "collections", "copy", "dataclasses", "datetime", "decimal", "enum"),
@@ -87,17 +87,18 @@ def run(
         try:
             with contextlib.suppress(BrokenPipeError), process.stdin:  # type: ignore[union-attr]
                 process.stdin.write(sent)  # type: ignore[union-attr]
-            heard, end = _heard(process.stdout.fileno(), began + seconds, most)  # type: ignore[union-attr]
+            heard, end = _heard(process.stdout.fileno(), began + seconds, most + len(READY))  # type: ignore[union-attr]
         finally:
             process.kill()
             process.stdout.close()  # type: ignore[union-attr]
             status = process.wait()
-    if end == "done" and status == UNSAFE:
+    # The program runs once this is written: what it writes itself cannot come before.
+    if end == "done" and status == UNSAFE and READY not in heard:
         raise NoSandbox(
             "This machine cannot isolate programs (Linux with seccomp is needed), so none is run. Leave the Python "
             "tool out of the environment."
         )
-    output = heard.decode("utf-8", "replace")
+    output = heard.replace(READY, b"", 1)[:most].decode("utf-8", "replace")
     return Ran(output, "error" if end == "done" and status else end, time.monotonic() - began)
 
 
