@@ -20,7 +20,7 @@ from gamutrl.environments import looking
 from gamutrl.environments.desk import Desk, Refusal, Shown
 from gamutrl.environments.scripted import calls, play
 from gamutrl.environments.toolbox import Budget, Reply
-from gamutrl.environments.tools import charts, crop, detect, draw, filters, frames, pages
+from gamutrl.environments.tools import charts, crop, detect, draw, filters, frames, ocr, pages
 
 
 def desk(picture: Image.Image) -> Desk:
@@ -278,6 +278,64 @@ class TestDetectorOfTheHub:
             detect.Detect(detect.FromHub(str(tmp_path / "none")))(desk(Image.new("RGB", (64, 64))), {"names": ["cat"]})
         with pytest.raises(ValueError, match=r"The model that embeds pages '.*none' could not be loaded"):
             pages.FromModel(str(tmp_path / "none")).texts(["cat"])
+
+
+class TestReadingPixels:
+    """OCR by a model of a hub's kind, of random weights, saved and loaded as a published one is."""
+
+    @pytest.fixture(scope="class")
+    def folder(self, tmp_path_factory):
+        torch = pytest.importorskip("torch")
+        from transformers import (
+            GotOcr2Config,
+            GotOcr2ForConditionalGeneration,
+            GotOcr2ImageProcessorPil,
+            GotOcr2Processor,
+        )
+
+        from gamutrl.zoo import random
+
+        own = {name: f"<|{name}|>" for name in ("im_start", "im_end")} | {"open": "<img>", "close": "</img>"}
+        ends = {"eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}
+        tokenizer = random.byte_tokenizer(own | ends | {"image_pad": "<imgpad>"})
+        tower = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "mlp_dim": 16}
+        config = GotOcr2Config(
+            text_config={"model_type": "qwen2", **random.TEXT, "vocab_size": len(tokenizer)},
+            vision_config={**tower, "output_channels": 16, "global_attn_indexes": [0]},
+            image_token_index=tokenizer.convert_tokens_to_ids("<imgpad>"),
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        torch.manual_seed(0)
+        place = tmp_path_factory.mktemp("reader")
+        GotOcr2ForConditionalGeneration(config).save_pretrained(place)
+        GotOcr2Processor(GotOcr2ImageProcessorPil(size={"height": 1024, "width": 1024}), tokenizer).save_pretrained(
+            place
+        )
+        return place
+
+    def test_a_loaded_reader_reads_any_part(self, folder):
+        reader = ocr.ReadPixels(ocr.FromHub(str(folder), most=4))
+        noise = np.random.default_rng(0).integers(0, 255, (60, 90, 3), dtype=np.uint8)
+        whole, part = (reader(desk(Image.fromarray(noise)), given) for given in ({}, {"bbox_2d": [10, 0, 40.4, 900]}))
+        assert whole.info["box"] == [0, 0, 90, 60]
+        assert part.info["box"] == [10, 0, 40, 60]
+        assert part.text
+        part.text.encode()
+
+    def test_what_is_read_is_told_up_to_a_length(self):
+        desk_ = desk(Image.new("RGB", (20, 20)))
+        assert ocr.ReadPixels(lambda picture: "word " * 900, most=9)(desk_, {}).text == "word word"
+        assert ocr.ReadPixels(lambda picture: "")(desk_, {}).text == "nothing is printed there"
+        assert ocr.ReadPixels(lambda picture: str(picture.size))(desk_, {"bbox_2d": [2, 3, 12, 9]}).text == "(10, 6)"
+
+    @pytest.mark.parametrize("box", [[30, 30, 40, 40], [5, 5, 5, 9], "all", [1, 2], [float("nan")] * 4, [1e308] * 4])
+    def test_a_box_that_holds_nothing_is_refused(self, box):
+        with pytest.raises(Refusal):
+            ocr.ReadPixels(lambda picture: "x")(desk(Image.new("RGB", (20, 20))), {"bbox_2d": box})
+
+    def test_one_that_cannot_be_loaded_is_named(self, tmp_path):
+        with pytest.raises(ValueError, match=r"The reader of print '.*none' could not be loaded"):
+            ocr.FromHub(str(tmp_path / "none"))(Image.new("RGB", (8, 8)))
 
 
 class TestDrawing:

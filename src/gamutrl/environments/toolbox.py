@@ -123,6 +123,10 @@ class Toolbox:
     def tokens(self) -> int | None:
         return self.budget.tokens
 
+    def at_most(self, tokens: int) -> Toolbox:
+        """The same with so many tokens to a rollout, observations included."""
+        return replace(self, budget=replace(self.budget, tokens=tokens))
+
     def find(self, name: str) -> Tool | None:
         """The tool of a name, if there is one."""
         if self.any_case:

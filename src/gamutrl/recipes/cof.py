@@ -122,7 +122,7 @@ PAPER = replace(
         steps=2340,
         prompts_per_step=64,
         group_size=6,
-        environment=looking.zoom_several(instruction=ASK),
+        environment=looking.zoom_several(instruction=ASK).at_most(32756),
         sampling=Sampling(max_tokens=8192),
         kl=KL(0.001),
         **METHOD,

@@ -155,7 +155,7 @@ PAPER = replace(
         steps=80,
         prompts_per_step=256,
         group_size=16,
-        environment=looking.zoom(instruction=ASK),
+        environment=looking.zoom(instruction=ASK).at_most(20480),
         sampling=Sampling(max_tokens=10240),
         kl=None,
         combine=by_source,

@@ -154,7 +154,7 @@ PAPER = paper(
     steps=180,
     prompts_per_step=256,
     group_size=8,
-    environment=looking.zoom_or_frames(),
+    environment=looking.zoom_or_frames().at_most(12088),
     sampling=Sampling(max_tokens=2048, top_p=0.95),
     kl=None,
     weights=ActionWeights("token", constant=200),

@@ -124,7 +124,7 @@ GRPO = paper(
     held_out=rows("test"),
     steps=500,
     prompts_per_step=64,
-    environment=looking.points(),
+    environment=looking.points().at_most(2048),
     sampling=Sampling(max_tokens=1024, top_p=0.99, stop=("</tool_call>", "</answer>")),
     kl=KL(0.01, clamp=10),
     optimizer=AdamW(lr=1e-6, weight_decay=0.01, clip_norm=0.2, warmup=0.05),

@@ -139,7 +139,7 @@ def rows(split: Split) -> Changed:
     return Changed(FileRows("ViLaSR-data/rl/vilasr_rl_data.json", columns, split=split), ask)
 
 
-DRAWING = looking.drawing()
+DRAWING = looking.drawing().at_most(13312)
 SAMPLING = Sampling(max_tokens=1024)
 GRPO = paper(
     TextModel("AntResearchNLP/ViLaSR-cold-start", max_prompt_tokens=5120, gradient_checkpointing=True),

@@ -28,7 +28,6 @@ from gamutrl.data.rows import FileRows, Split
 from gamutrl.data.transforms import WithSuffix
 from gamutrl.data.worlds import library, render
 from gamutrl.environments import looking
-from gamutrl.environments.toolbox import Budget
 from gamutrl.environments.tools.crop import View
 from gamutrl.environments.tools.pages import FromModel, PageFiles, Search
 from gamutrl.policies.models import TextModel
@@ -151,7 +150,7 @@ PAPER = paper(
     steps=250,
     prompts_per_step=32,
     group_size=5,
-    environment=replace(looking.searching(SEARCH), budget=Budget(turns=5, tokens=10240)),
+    environment=looking.searching(SEARCH).at_most(10240),
     sampling=Sampling(max_tokens=2048),
     kl=KL(0.01),
     optimizer=AdamW(lr=1e-6, warmup=0.285),
@@ -160,7 +159,7 @@ PAPER = paper(
 # Where it is measured, every side of a crop is grown by a patch.
 PAPER = replace(
     PAPER,
-    evaluation=replace(PAPER.evaluation, environment=looking.searching(SEARCH, grow=28)),
+    evaluation=replace(PAPER.evaluation, environment=looking.searching(SEARCH, grow=28).at_most(10240)),
     responders=(("judge", Endpoint(model="qwen-max", temperature=0.0)),),
 )
 
