@@ -97,7 +97,8 @@ def evidence_line(entry: Entry) -> str:
     """What was measured of a system, in a few words."""
     evidence = entry.get("evidence")
     if not evidence:
-        return "not measured yet"
+        alone = next((run for run in entry.get("runs", ()) if run["about"]["variant"] == "default"), None)
+        return f"not compared; one run's gain {_gain(alone)}" if alone else "not measured yet"
     return (
         f"{interval(evidence['difference'])} {evidence['metric']} "
         f"against {evidence['baseline']}, {seeds_in_words(evidence['seeds'])}"
@@ -116,6 +117,10 @@ def runs_lines(entry: Entry) -> list[str]:
             f"{constant}; {after['rows']} rows, seed {run['seed']}".strip()
         )
     return lines
+
+
+def _gain(run: Mapping[str, Any]) -> str:
+    return f"{interval(run['gain'])} {run['after']['metric']}"
 
 
 def interval(measured: Mapping[str, Any]) -> str:
