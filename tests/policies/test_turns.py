@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gamutrl.core import Prompt, Sampling
+from gamutrl.core import Prompt, Sampling, text
 from gamutrl.data.worlds import pages, turns
 from gamutrl.environments import Budget, Toolbox, Wish, looking
 from gamutrl.environments.calls import ToolCall
@@ -101,3 +101,10 @@ def test_demonstrated_turns_are_trained_and_what_came_back_is_not(load, rows):
     first = len(batch.rollouts[0].turns[0])
     assert torch.allclose(other_NT[0, :first], logp_NT[0, :first], atol=1e-5, rtol=0)
     assert not torch.allclose(other_NT[0, first : words[0]], logp_NT[0, first : words[0]], atol=1e-4, rtol=0)
+
+
+def test_what_continues_a_turn_is_shown_whole_whatever_it_says(load):
+    said = "one¤¤¤two ¤¤¤"
+    segments = load("idefics3").segments
+    shown = segments.observation((text(said),), "inside")
+    assert segments.tokenizer.decode(shown.tokens_L) == said

@@ -189,7 +189,8 @@ class Segments:
     def _bare(self, content: list[dict[str, Any]]) -> str:
         """The parts as the template writes them, without a message around them."""
         mark = {"type": "text", "text": MARK}
-        text = self._render([{"role": "user", "content": [mark, *content, mark]}]).split(MARK)[1]
+        # Cut at the outermost marks: what is shown may hold one too.
+        text = self._render([{"role": "user", "content": [mark, *content, mark]}]).partition(MARK)[2].rpartition(MARK)[0]
         pictures = sum(part["type"] != "text" for part in content)
         placeholder = getattr(self.processor, "image_token", None)
         if placeholder and text.count(placeholder) != pictures:
