@@ -330,6 +330,7 @@ def test_stages_follow_each_other_and_resume_in_the_right_one(tmp_path):
     again = resume(tmp_path / "cut", allowed=["letters", "test_rl"])
     assert isinstance(again, Run)
     assert without_clock(lines(again.folder)) == without_clock(lines(whole.folder))
+    assert again.summary["wall_seconds"] >= again.summary["training_seconds"]
 
 
 def test_a_configuration_comes_back_the_same():

@@ -128,6 +128,7 @@ def _go(preset: Preset, folder: Path, seed: int, watchers: Sequence[Watcher], co
             if not ranks.agreed((folder / "evaluation" / "before.json").exists()):
                 _evaluate(preset, session, context, "before")
             first = session.resume()
+            began -= sum(line["seconds"] for line in _steps(folder))  # of earlier sittings
             for number, stage in enumerate(preset.stages):
                 if number >= first:
                     session.stage_number = number
@@ -187,7 +188,7 @@ def _summary(
     found = {stage: json.loads(file.read_text("utf-8")) for stage, file in places.items() if file.exists()}
     measured = list(found.values())
     before, after = measured[0], measured[-1]
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
+    lines = _steps(folder)
     return {
         "about": config["about"],
         "sampling": asdict(preset.evaluation.sampling),
@@ -209,6 +210,12 @@ def _summary(
         "versions": versions(),
         "commit": commit(),
     }
+
+
+def _steps(folder: Path) -> list[dict[str, Any]]:
+    """What the steps taken so far logged."""
+    file = folder / "metrics.jsonl"
+    return [json.loads(line) for line in file.read_text("utf-8").splitlines()] if file.exists() else []
 
 
 def _gain(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
