@@ -190,7 +190,8 @@ class Segments:
         """The parts as the template writes them, without a message around them."""
         mark = {"type": "text", "text": MARK}
         # Cut at the outermost marks: what is shown may hold one too.
-        text = self._render([{"role": "user", "content": [mark, *content, mark]}]).partition(MARK)[2].rpartition(MARK)[0]
+        after = self._render([{"role": "user", "content": [mark, *content, mark]}]).partition(MARK)[2]
+        text = after.rpartition(MARK)[0]
         pictures = sum(part["type"] != "text" for part in content)
         placeholder = getattr(self.processor, "image_token", None)
         if placeholder and text.count(placeholder) != pictures:

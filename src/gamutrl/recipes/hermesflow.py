@@ -134,8 +134,8 @@ class SharedMask:
         return self.refer(stage, replace(batch, mask_NT=masked_NT).with_(masked_NT=masked_NT), context)
 
 
-DATA = WorldRows("pictures", "object")
-HELD_OUT = WorldRows("pictures", "object", "test", size=100)
+DATA = WorldRows("pictures", "pair")
+HELD_OUT = WorldRows("pictures", "pair", "test", size=100)
 STAGE = Preference(
     DATA,
     Homologous(),
@@ -193,6 +193,7 @@ RECIPE = Recipe(
         "answers": "sampled as training goes, by the policy of now; the paper makes them before each round",
         "scores": "facts read off the picture and words in common, for self-asked questions and BERT's similarity",
         "previous": "the pair before is drawn again from the model as the round began",
+        "tiny.data": "pairs of shapes; of single ones, test rows name kinds that no training row does",
         "steps": "a guess: the configuration says at most 50,000, the README shows 3,000",
     },
 )

@@ -83,7 +83,7 @@ TINY = Preset(
     NextScaleModel("var-tiny"),
     rounds(
         SFT(DATA, Rendered(), steps=30, rows_per_step=32, optimizer=AdamW(lr=3e-4)),
-        Preference(DATA, AgainstOwn(), steps=20, rows_per_step=32, objective=PairLoss(), optimizer=AdamW(lr=2e-5)),
+        Preference(DATA, AgainstOwn(), steps=20, rows_per_step=32, objective=PairLoss(), optimizer=AdamW(lr=5e-6)),
     ),
     Evaluation(
         WorldRows("pictures", "digit", "test", size=ROWS),

@@ -19,23 +19,23 @@ from gamutrl.policies.masked import MaskedConfig, MaskedPolicy, MaskedSampling, 
 from gamutrl.policies.masked.model import Kind
 from gamutrl.policies.next_scale import Tokenizer
 from gamutrl.zoo import token_build, tokens
+from gamutrl.zoo.janus_codes import CONFIG
 from gamutrl.zoo.phases import Measured, Phase
-from gamutrl.zoo.token_build import NO_PROMPT, ONE, RATE, Plan, Script
+from gamutrl.zoo.token_build import NO_PROMPT, RATE, Plan, Script
 
 DESCRIBE = "describe the picture"
 MODEL = MaskedConfig(
     words=(*pictures.WORDS, "describe", "picture"), text_length=tokens.WORDS, depth=4, width=96, heads=3
 )
-SAID = 0.25
+SAID = 0.3
 """The share of steps in which a picture is described instead of drawn."""
 
 
 def fit(one: Tokenizer, shown: tokens.Bank, plan: Plan, work: Path) -> tuple[MaskedTransformer, tuple[Phase, ...]]:
     """The model, whose tokenizer is the one of one scale."""
-    model = MaskedTransformer(MODEL, ONE)
+    model = MaskedTransformer(MODEL, CONFIG)
     model.tokenizer.load_state_dict(one.state_dict())
-    decoder = tokens.sharpen(model.tokenizer, shown, plan.decoder_steps, work, plan.seed)
-    return model, (decoder, train(model, shown.only(tokens.LEARNED), plan, work))
+    return model, (train(model, shown, plan, work),)
 
 
 def train(model: MaskedTransformer, shown: tokens.Bank, plan: Plan, work: Path) -> Phase:
@@ -67,7 +67,7 @@ def train(model: MaskedTransformer, shown: tokens.Bank, plan: Plan, work: Path) 
 SCRIPT = Script(
     "A masked diffusion model over words and 6 × 6 picture codes that draws pictures for prompts like `the digit 7` "
     f"and, asked to `{DESCRIBE}`, writes such a prompt for a picture.",
-    Plan(),
+    Plan(steps=2200),
     MaskedSampling(guidance=2.0),
     fit,
     MaskedPolicy.load,
