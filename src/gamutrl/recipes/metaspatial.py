@@ -105,7 +105,7 @@ TINY = begun_with(
         environment=replace(REFINING, turns=2),
         advantage=PerThing(collisions=0.05, broken=0.05),
         weights=ActionWeights("turn"),
-        steps=30,
+        steps=20,
         optimizer=AdamW(lr=2e-5),
     ),
 )

@@ -58,16 +58,9 @@ class FromHub:
 
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:
-        from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
+        from gamutrl.rewards.models.loading import with_processor
 
-        from gamutrl.rewards.models.loading import fetched, ready
-
-        place = self.model
-        model = fetched("The detector", place, lambda: AutoModelForZeroShotObjectDetection.from_pretrained(place))
-        return (
-            ready(model, "auto", "auto"),
-            fetched("The processor of the detector", place, lambda: AutoProcessor.from_pretrained(place)),
-        )
+        return with_processor("The detector", "AutoModelForZeroShotObjectDetection", self.model)
 
     def __call__(
         self, prompt: Prompt, picture: Image.Image, names: Sequence[str], region: Sequence[float]

@@ -29,16 +29,9 @@ class FromHub:
 
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:
-        from transformers import AutoModelForImageTextToText, AutoProcessor
+        from gamutrl.rewards.models.loading import with_processor
 
-        from gamutrl.rewards.models.loading import fetched, ready
-
-        place = self.model
-        model = fetched("The reader of print", place, lambda: AutoModelForImageTextToText.from_pretrained(place))
-        return (
-            ready(model, "auto", "auto"),
-            fetched("The processor of the reader", place, lambda: AutoProcessor.from_pretrained(place)),
-        )
+        return with_processor("The reader of print", "AutoModelForImageTextToText", self.model)
 
     def __call__(self, picture: Image.Image) -> str:
         import torch

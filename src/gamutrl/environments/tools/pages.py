@@ -155,19 +155,11 @@ class FromModel:
 
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:
-        from transformers import AutoModel, AutoProcessor
-
         from gamutrl import zoo
-        from gamutrl.rewards.models.loading import fetched, ready
+        from gamutrl.rewards.models.loading import with_processor
 
         place = str(zoo.path(self.model)) if self.model in zoo.available() else self.model
-        model = fetched("The model that embeds pages", place, lambda: AutoModel.from_pretrained(place))
-        return (
-            ready(model, "auto", "auto"),
-            fetched(
-                "The processor of the model that embeds pages", place, lambda: AutoProcessor.from_pretrained(place)
-            ),
-        )
+        return with_processor("The model that embeds pages", "AutoModel", place)
 
     def texts(self, texts: Sequence[str]) -> Vectors:
         return self._embedded("text", texts)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from gamutrl.rewards.composition import distinct_boxes
 from gamutrl.rewards.models.embedding import load_clip
-from gamutrl.rewards.models.loading import fetched, ready
+from gamutrl.rewards.models.loading import with_processor
 from gamutrl.rewards.outputs import pixels
 from gamutrl.rewards.seeing import Seen
 
@@ -80,7 +80,4 @@ class OpenDetector:
 
 @lru_cache(maxsize=2)
 def _load(name: str, device: str, dtype: str) -> tuple[Any, Any]:
-    from transformers import AutoModelForZeroShotObjectDetection, AutoProcessor
-
-    model = fetched("The detector", name, lambda: AutoModelForZeroShotObjectDetection.from_pretrained(name))
-    return ready(model, device, dtype), fetched("The processor", name, lambda: AutoProcessor.from_pretrained(name))
+    return with_processor("The detector", "AutoModelForZeroShotObjectDetection", name, device, dtype)

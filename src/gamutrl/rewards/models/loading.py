@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +58,17 @@ def ready(model: nn.Module, device: str, dtype: str) -> nn.Module:
     """The model frozen, where and in the precision it is to compute ("auto": on a GPU if there is one, float32)."""
     where = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     return model.to(where, torch.float32 if dtype == "auto" else getattr(torch, dtype)).eval().requires_grad_(False)
+
+
+def with_processor(
+    what: str, kind: str, place: str, device: str = "auto", dtype: str = "auto"
+) -> tuple[nn.Module, Any]:
+    """A model of one of transformers' `Auto` classes, frozen and where it is to compute, and its processor."""
+    import transformers
+
+    model = fetched(what, place, lambda: getattr(transformers, kind).from_pretrained(place))
+    its = f"The processor of {what[0].lower()}{what[1:]}"
+    return ready(model, device, dtype), fetched(its, place, lambda: transformers.AutoProcessor.from_pretrained(place))
 
 
 def prepared(pixel_CHW: Tensor, side: int) -> Tensor:
