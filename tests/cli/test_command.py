@@ -116,6 +116,8 @@ def test_show_tells_the_change_the_formulas_and_both_presets(capsys):
         (["train", "grpo", "--rl.optimizer.lr", "-1"], "must be positive"),
         (["train", "grpo", "--steps", "0"], "--steps must be at least 1"),
         (["train", "grpo", "--variant", "released"], "variant 'released'"),
+        (["train", "grpo", "--model", "var-tiny"], "`gamut train grpo --variant next_scale --model var-tiny` does"),
+        (["train", "simplear", "--model", "flow-tiny"], "flow-tiny is of the family flow"),
         (["train", "grpo", "--columns", "prompt=question"], "--data, which is missing"),
         (["train", "grpo", "--data", "x.parquet", "--held-out", "some"], "--held-out takes a share"),
         (["train", "grpo", "--reward", "speed"], "has no reward 'speed'"),

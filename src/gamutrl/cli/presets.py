@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from gamutrl.training.preset import Preset
 
 
-VARIANTS = ("default", "released", "paper", "ablation", "pictures")
+FAMILIES = ("image_tokens", "next_scale", "flow", "masked", "unified")
+VARIANTS = ("default", "released", "paper", "ablation", "pictures", *FAMILIES)
 
 
 def add_preset_options(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +35,8 @@ def add_preset_options(parser: argparse.ArgumentParser) -> None:
         choices=VARIANTS,
         default="default",
         help="the code's choices with plain defects mended (default), as released, the paper's text, the system less "
-        "the part that its claim is about, or on a small model that draws for prompts",
+        "the part that its claim is about, or on a small model that draws for prompts; of grpo, on another family of "
+        "policy",
     )
     what.add_argument(
         "--model", metavar="NAME", help="a packaged model, a folder or a hub id, in place of the preset's"
@@ -141,6 +143,7 @@ def preset_of(args: argparse.Namespace) -> tuple[Preset, dict[str, Any], list[st
     recipe = find_recipe(args.system)
     preset = find_preset(recipe, args.preset, args.variant)
     if args.model:
+        check_family(preset, args.model)
         preset = preset.with_model(args.model)
     check_data_options(args)
     if args.data:
@@ -158,6 +161,26 @@ def preset_of(args: argparse.Namespace) -> tuple[Preset, dict[str, Any], list[st
     if args.reward or args.metric:
         about["rewards"] = [_absolute(name) for name in (*args.reward, args.metric) if name and ":" in name]
     return preset, about, allowed
+
+
+def check_family(preset: Preset, name: str) -> None:
+    """A model whose files say that it acts in another way than the preset trains is a wrong usage.
+
+    Of the hub's models nothing is known before they are fetched, and a model of image tokens answers with text, too.
+    """
+    from gamutrl.policies.models import ImageTokenModel, TextModel, model_of, place_of
+
+    if not Path(place_of(name)).is_dir():
+        return
+    wanted, found = type(preset.model), type(model_of(name))
+    if found in (wanted, TextModel) or (wanted, found) == (TextModel, ImageTokenModel):
+        return
+    families = dict(zip(("ImageTokenModel", "NextScaleModel", "FlowModel", "MaskedModel"), FAMILIES))
+    family = families[found.__name__]
+    raise UsageError(
+        f"{name} is of the family {family}, which this preset does not train. `gamut train grpo --variant {family} "
+        f"--model {name}` does by the plain method; `gamut list` and `gamut show SYSTEM` say what else does."
+    )
 
 
 def _within(preset: Preset, seconds: float) -> Preset:

@@ -24,6 +24,7 @@ examples:
   gamut train visual-rft --steps 50 --seed 1 --rl.optimizer.lr 3e-6 --rl.group_size 16
   gamut train grpo --data rows.parquet --columns 'prompt=question,image=image,answer=answer' --dry-run
   gamut train grpo --model Qwen/Qwen2.5-VL-3B-Instruct --model.lora.rank 16 --reward my_reward.py:score
+  gamut train grpo --variant next_scale                     plain GRPO on another family of policy
   gamut train video-r1 --preset paper --dry-run
 
 Every field of the preset is an option too, named by its path; `gamut train SYSTEM --help` lists those of one system.
@@ -211,16 +212,13 @@ def show_result(run: Run) -> None:
         if measured is None:
             continue
         style = "bold" if label == "after" else ""
-        table.add_row(
-            label, f"{measured['value']:.3f}", f"[{measured['low']:.3f}, {measured['high']:.3f}]", style=style
-        )
+        table.add_row(label, *_figures(measured, "{:.3f}"), style=style)
     last = summary.get("stages", ())[1:][-1:]
     for label, gain in (("gain", summary["gain"]), *((f"of it by {one['stage']}", one["gain"]) for one in last)):
         table.add_row(
             label,
-            f"{gain['value']:+.3f}",
-            f"[{gain['low']:+.3f}, {gain['high']:+.3f}]",
-            style="bold green" if gain["low"] > 0 else "bold yellow",
+            *_figures(gain, "{:+.3f}"),
+            style="bold green" if gain["rows"] and gain["low"] > 0 else "bold yellow",
         )
     console = Console(highlight=False)
     console.print()
@@ -231,6 +229,12 @@ def show_result(run: Run) -> None:
     )
     console.print(f"report     {(run.folder / 'report.html').resolve()}", soft_wrap=True)
     console.print(f"model      {(run.folder / 'model').resolve()}", soft_wrap=True)
+
+
+def _figures(measured: Mapping[str, Any], form: str) -> tuple[str, str]:
+    """A mean and its interval as the table shows them; dashes where the metric applied to no row."""
+    value, low, high = (measured[name] for name in ("value", "low", "high"))
+    return ("–", "–") if value is None else (form.format(value), f"[{form.format(low)}, {form.format(high)}]")
 
 
 def _duration(seconds: float) -> str:

@@ -146,9 +146,12 @@ TINY = tiny(
     kl=None,
 )
 
+X2X = FileRows("mm-vl/x2x_rft_22k", Columns("prompt", "none", extra=(("question_answer", "qa_solution"),)))
+"""Captions, each with a real picture and a question about it."""
+
 PAPER = paper(
     JANUS_PRO,
-    FileRows("mm-vl/x2x_rft_22k", Columns("prompt", "none", extra=(("question_answer", "qa_solution"),))),
+    X2X,
     rewards(of_column, ClipScore()),
     sampling=Sampling(max_tokens=576, guidance=5.0, guidance_train=1.0),
     rollout=DrawAndAnswer(of_column, question="qa_problem"),

@@ -6,12 +6,19 @@ Rewards here are the two of DeepSeek-R1 (arXiv 2501.12948): is the answer right,
 
 As in TRL 1.16, which stands for the plain form: unbiased deviation + 1e-4, clip range 0.2, k3, the mean over an
 answer's tokens and then over answers. Checked against TRL's and verl's functions (`gamut fidelity peer-trl peer-verl`).
+
+Every other family of policy has it as a variant, in which only what the actions are differs: codes one after the other
+(`image_tokens`), scales of codes (`next_scale`), denoising steps (`flow`), codes unmasked in a few steps (`masked`),
+pictures and answers in one batch, each normalised in its own group (`unified`). What is plain stays plain there, with
+three exceptions of `flow`: the steps are those of an SDE, as an ODE has nothing to score; ratios of means over a latent
+are clipped at 1e-4; there is no penalty, as those recipes have one of their own or none.
 """
 
 from __future__ import annotations
 
 from gamutrl.core import Sampling
 from gamutrl.policies.models import TextModel
+from gamutrl.recipes.families_plain import FAMILIES
 from gamutrl.recipes.plain import FORMAT, paper, tiny
 from gamutrl.recipes.recipe import Claim, Recipe
 from gamutrl.rewards.answers import accuracy
@@ -40,4 +47,14 @@ RECIPE = Recipe(
         steps=1000,
     ),
     claim=Claim("accuracy on held-out rows", baseline="the starting checkpoint"),
+    variants={
+        f"{name}/{family}": preset
+        for family, presets in FAMILIES.items()
+        for name, preset in zip(("tiny", "paper"), presets)
+    },
+    assumptions={
+        "variants": "a model that the family is known by; the paper trains language models only",
+        "variants.data": "tiny: shapes, digits, and blobs for `flow`, where the zoo's models have something to learn",
+        "variants.rewards": "paper: CLIP's score, which needs nothing but a prompt; of classes, their names",
+    },
 )

@@ -11,7 +11,8 @@ from typing import Literal
 from gamutrl.training.preset import Preset
 
 Kind = Literal["understanding", "generation", "unified", "reward"]
-Variant = Literal["default", "released", "paper", "ablation", "pictures"]
+Family = Literal["image_tokens", "next_scale", "flow", "masked", "unified"]
+Variant = Literal["default", "released", "paper", "ablation", "pictures"] | Family
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,9 @@ class Recipe:
     against released code), "paper" (from the text) or "reconstruction" (formulas had to be chosen). change: what the
     paper changes, in a sentence. formulas: the reward, advantage and loss, in plain notation. tiny, paper: presets.
     variants: presets that follow the released code's defects ("released") or the paper's text ("paper") where they
-    differ, the system less the part that its claim is about ("ablation"), and, where `tiny` trains on blobs, the system
-    on a small model that draws for prompts ("pictures"). assumptions: choices that are ours, by field, with the reason.
+    differ, the system less the part that its claim is about ("ablation"), where `tiny` trains on blobs, the system on a
+    small model that draws for prompts ("pictures"), or the plain method on another family of policy. assumptions:
+    choices that are ours, by field, with the reason.
     """
 
     title: str
@@ -67,7 +69,7 @@ def slugs() -> list[str]:
     """Every recipe there is: the modules of `gamutrl.recipes` that hold a `RECIPE`, by their command-line names."""
     import gamutrl.recipes as room
 
-    shared = ("recipe", "plain", "flow_plain", "denoising_plain", "tokens_plain")
+    shared = ("recipe", "plain", "flow_plain", "denoising_plain", "tokens_plain", "families_plain")
     return sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(room.__path__) if m.name not in shared)
 
 
