@@ -258,7 +258,9 @@ def space_of(prompts: Sequence[Prompt]) -> tuple[Space, Tensor]:
     names = {prompt.columns.get("space") for prompt in prompts}
     if len(names) != 1 or any("class" not in prompt.columns for prompt in prompts):
         raise ValueError(
-            "These prompts are not of one space of the world 'blobs'; take rows of gamutrl.data.worlds.blobs."
+            "These prompts are not of one space of the world 'blobs', which is all that its models draw and its scores "
+            "judge. For others name a model that reads them (--model flow-tiny, a folder or a hub id) and what judges "
+            "its pictures (--reward FILE.py:FUNCTION; --metric for a system whose training takes no reward)."
         )
     return space(str(names.pop())), torch.tensor([prompt.columns["class"] for prompt in prompts])
 
