@@ -11,9 +11,8 @@ from denoisers import SmallDenoiser, asking, small_policy
 from torch import nn
 
 from gamutrl.environments import SingleTurn
-from gamutrl.policies.flow import DiffusionSchedule, FlowPolicy, FlowSampling, FlowSchedule, step_mean
+from gamutrl.policies.flow import DiffusionSchedule, FlowPolicy, FlowSampling, FlowSchedule, quick, step_mean
 from gamutrl.policies.flow.graphs import affordable
-from gamutrl.policies.flow.quick import Gelu
 from gamutrl.training.optimizer import AdamW
 
 SAMPLING = FlowSampling(steps=5, guidance=3.0, trained=(0, 1, 2))
@@ -118,7 +117,7 @@ class TestWhatIsSaved:
         assert policy.graphs.bytes == 0
 
     def test_whole_passes_serve_where_others_do_not(self):
-        policy = small_policy(values_per_pass=24)  # of four rows: a group
+        policy = small_policy(values_per_pass=12)  # of two guided rows, or of four with one half: a group
         batch = rolled(policy)
         assert passes(policy, lambda: gradients(policy, batch.take_rows(range(4)))) == 0
         assert passes(policy, lambda: gradients(policy, batch.take_rows(range(5, 8)))) == 3 * 3
@@ -257,12 +256,26 @@ class TestLaid:
                 assert agrees()
         assert agrees()
 
-    def test_gelu_by_the_logistic_function_is_gelu_by_tanh(self, doubles):
-        x = torch.linspace(-30, 30, 201).requires_grad_()
-        ours, weight = Gelu(nn.Identity()), torch.linspace(1, 2, 201)
+    @pytest.mark.parametrize("piece", [2**16, 50], ids=["whole", "in pieces"])
+    def test_gelu_by_the_logistic_function_is_gelu_by_tanh(self, doubles, monkeypatch, piece):
+        monkeypatch.setattr(quick, "PIECE", piece)
+        x = torch.linspace(-30, 30, 200).view(8, 25).t().requires_grad_()
+        ours, weight = quick.Gelu(nn.Identity()), torch.linspace(1, 2, 200).view(25, 8)
         expected = nn.functional.gelu(x, approximate="tanh")
         with torch.no_grad():
             assert torch.allclose(ours(x), expected, rtol=0, atol=1e-12)
+        slope, theirs = (torch.autograd.grad((made * weight).sum(), x)[0] for made in (ours(x), expected))
+        assert torch.allclose(slope, theirs, rtol=0, atol=1e-12)
+
+    def test_the_norm_of_heads_is_diffusers_own(self, doubles):
+        norm = pytest.importorskip("diffusers.models.normalization").RMSNorm(6, eps=1e-3).requires_grad_(False)
+        norm.weight.copy_(torch.linspace(0.5, 2, 6))
+        x = torch.randn(2, 5, 3, 6).transpose(1, 2).requires_grad_()
+        ours, expected, weight = quick.RMSNorm(norm), norm(x), torch.randn(2, 3, 5, 6)
+        with torch.no_grad():
+            assert torch.allclose(ours(x), expected, rtol=1e-6)  # theirs takes the mean square in float32
+        expected = nn.functional.rms_norm(x, (6,), norm.weight, norm.eps)
+        assert torch.allclose(ours(x), expected, rtol=1e-12)
         slope, theirs = (torch.autograd.grad((made * weight).sum(), x)[0] for made in (ours(x), expected))
         assert torch.allclose(slope, theirs, rtol=0, atol=1e-12)
 

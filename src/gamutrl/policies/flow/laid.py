@@ -87,7 +87,7 @@ class _Adapted(torch.autograd.Function):
         needs_x, _, _, needs_a, needs_b, _ = ctx.needs_input_grad
         grad_x = (grad_NE @ weight_ED).view(x.shape) if needs_x else None
         grad_a = (grad_NE @ (ctx.scale * b_ER)).t() @ x_ND if needs_a else None
-        grad_b = grad_NE.t() @ (x_ND @ (ctx.scale * a_RD).t()) if needs_b else None
+        grad_b = ((x_ND @ (ctx.scale * a_RD).t()).t() @ grad_NE).t() if needs_b else None
         return grad_x, None, None, grad_a, grad_b, None
 
 

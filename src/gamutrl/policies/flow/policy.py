@@ -47,9 +47,10 @@ class FlowPolicy(Referenced):
 
     The sampler is open: `begin`, `step`, `preview`, `finish`, and `State.fork` and `State.take` between them;
     `rollout` is the plain loop over these. A rollout's turns are its steps (`Denoised`), its output what was decoded,
-    its `info["latent"]` the final latent. values_per_pass: how many numbers of latents one forward pass takes at most;
-    values_per_update: how many one piece of an update keeps for its backward pass (at least a step of its rows). Zero:
-    as many as a processor's caches like, or as an accelerator's memory holds.
+    its `info["latent"]` the final latent. values_per_pass: how many numbers of latents one forward pass takes at most,
+    of one half of guidance alone twice as many. values_per_update: how many one piece of an update keeps for its
+    backward pass (at least a step of its rows). Zero: as many as a processor's caches like, or as an accelerator's
+    memory holds.
 
     A small model's passes run side by side on a CPU's cores, forward and back; an adapter is laid into the weights for
     them (`Laid`). Where memory allows (`FlowSampling.graph_bytes`) `rollout` keeps the graphs of steps that are
@@ -64,8 +65,8 @@ class FlowPolicy(Referenced):
         self.module.eval()
         self.references = References(self.module)
         cached = denoiser.device.type == "cpu"
-        self.values_per_pass = values_per_pass or (2**15 if cached else 2**21)
-        self.values_per_update = values_per_update or (2**15 if cached else 2**19)
+        self.values_per_pass = values_per_pass or (2**16 if cached else 2**21)
+        self.values_per_update = values_per_update or (2**17 if cached else 2**19)
         self.laid = Laid(denoiser)
         self.graphs = Graphs()
         self._acting: str | None = None
@@ -468,11 +469,12 @@ class FlowPolicy(Referenced):
             left = state.room.rows if state.room and self._keeps(sampling, state.step) else 0
             # What carries no gradient is a pass of its own.
             apart = left > 0 and negative is not None and sampling.detach_negative and sampling.guidance != 1
-            parts, keeps = self._split(len(state)), []
+            times = 2 if apart else 1
+            parts, keeps = self._split(len(state), times), []
             for row_M in parts:
                 keeps.append(len(row_M) <= left)
                 left -= len(row_M) if keeps[-1] else 0
-            others = self._split(len(state), 2) if apart else ()
+            others = parts if apart else ()
             both = None if apart else negative
             tasks = [
                 partial(self._passed, net, state, row_M, state.condition, both, k) for row_M, k in zip(parts, keeps)
