@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from gamutrl.cli.presets import FAMILIES
+from gamutrl.data.rows import FileRows
 from gamutrl.data.worlds import pictures
 from gamutrl.functional.advantages import group_normalize
 from gamutrl.policies.masked import MaskedConfig, MaskedPolicy, MaskedTransformer
@@ -88,6 +89,19 @@ def test_masked_scores_each_token_as_it_was_unmasked(tmp_path: Path):
     lines = two_steps("masked", tmp_path / "model", tmp_path / "run")
     assert learned(lines)
     assert lines[0]["length/mean"] == 9
+
+
+@reads_digits
+def test_a_label_in_rows_of_ones_own_is_no_answer_to_a_picture(tmp_path: Path):
+    """Given rows with a column that usually holds an answer: no text is held against what was drawn."""
+    rows = [{"prompt": f"the digit {d}", "objects": [str(d)], "label": d} for d in range(10)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    MaskedPolicy(MaskedTransformer(MaskedConfig(**TEXT), tokens(3))).save(tmp_path / "model")
+    data = FileRows(str(tmp_path / "rows.jsonl"), held_out=4)
+    preset = RECIPE.variants["tiny/masked"].with_data(data, replace(data, split="test"))
+    run = train(preset.with_steps(1).with_model(str(tmp_path / "model")), tmp_path / "run")
+    assert run.summary["after"]["rows"] == 4
+    assert "constant" not in run.summary
 
 
 def test_flow_is_denoised_by_an_sde(tmp_path: Path):

@@ -69,7 +69,7 @@ def _evaluate(args: argparse.Namespace) -> None:
         outcome = evaluate(policy, evaluation, context, lambda done, total: bar.advance(done))
     finally:
         bar.close()
-    beside = blind(evaluation, context)
+    beside = blind(evaluation, context) if outcome.answers else {}
     answer = beside["constant"].pop("answer") if beside else ""
     names = {"constant": "best constant answer", "text_only": "from the question alone"}
     measured = {

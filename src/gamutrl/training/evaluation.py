@@ -123,7 +123,7 @@ def answers_in_text(rollout: Rollout) -> bool:
 
 def blind(evaluation: Evaluation, context: Context | None = None) -> dict[str, dict[str, Any]]:
     """What a policy that does not look could get: "constant" and "text_only"; empty where rows have no answer in
-    text."""
+    text. Means nothing of a policy that draws, whose rows may have answers all the same (a class, a label)."""
     unanswered = evaluation.constants is None and all(prompt.answer is None for prompt in evaluation.prompts())
     if unanswered or evaluation.constants == ():
         return {}

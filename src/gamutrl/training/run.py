@@ -199,7 +199,7 @@ def _summary(
             {"stage": stage, "measured": now["measured"], "gain": _gain(last, now)}
             for stage, last, now in zip(list(found)[1:], measured, measured[1:])
         ],
-        **blind(preset.evaluation, context),
+        **(blind(preset.evaluation, context) if before["answers"] else {}),
         "others": {"before": before["others"], "after": after["others"]},
         "steps": len(lines),
         "wall_seconds": seconds,
