@@ -275,7 +275,7 @@ def raising(text: str, kind: int) -> float:
 
 
 def test_a_reward_that_raises_is_named_with_its_row(tmp_path):
-    with pytest.raises(TrainingError, match=r"Step 0:.*'bad'.*letters/0/.*checkpoint"):
+    with pytest.raises(TrainingError, match=r"Step 0:.*'bad'.*letters/0/.*\. No checkpoint had been saved yet\."):
         train(preset(rewards=(Reward("bad", per_rollout(raising)),)), tmp_path / "run")
 
 

@@ -72,7 +72,8 @@ def _called(reward: Reward, batch: Batch, context: Context, timeout: float | Non
         raise RewardError(message) from None
     except (Exception, SystemExit) as error:  # A reward that calls `exit()` is broken, not done.
         row = _where(marker, reward, batch, context, timeout)
-        message = f"The reward {reward.name!r} raised {type(error).__name__} at {row}: {error}"
+        said = f": {error}" if str(error) else ""
+        message = f"The reward {reward.name!r} raised {type(error).__name__} at {row}{said}"
         raise RewardError(message) from error
 
 

@@ -159,7 +159,7 @@ class RL:
                 try:
                     scored = self.with_advantage(self.score(context, sampled), context)
                 except RewardError as error:
-                    raise session.fail(f"Step {context.step}: {error}") from error
+                    raise session.fail(f"Step {context.step}: {str(error).rstrip('.')}.") from error
                 batch = self.select(scored, context)
             if batch is not None:
                 break

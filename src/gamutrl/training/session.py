@@ -197,8 +197,9 @@ class Session:
 
     def fail(self, what: str) -> TrainingError:
         """The error to raise when a step cannot be finished: `what`, and where the last good state is."""
-        last = self._last.name if self._last else "none yet"
-        return TrainingError(f"{what} The last good checkpoint is {last} in {self.checkpoints}.")
+        if self._last is None:
+            return TrainingError(f"{what} No checkpoint had been saved yet.")
+        return TrainingError(f"{what} The last good checkpoint is {self._last.name} in {self.checkpoints}.")
 
     def _restore(self, state: Mapping[str, Any]) -> int:
         found, self._restored = self._restored, None
