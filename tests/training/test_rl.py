@@ -16,8 +16,10 @@ import torch
 from letters import Letters, TableModel, TablePolicy, all_right, share_right
 from safetensors.torch import load_file
 
+from gamutrl.cli.train import show_result
 from gamutrl.core import Context, Sampling
 from gamutrl.environments import looking
+from gamutrl.report import write_report
 from gamutrl.rewards.base import Reward, per_rollout
 from gamutrl.training.config import ConfigError, from_json, override, paths, to_json
 from gamutrl.training.defaults import KL, ClippedSurrogate, GroupAdvantage, KeepGroups, Reference
@@ -268,6 +270,31 @@ def test_a_loss_that_is_no_number_stops_with_step_rows_and_checkpoint(tmp_path):
     assert "at step 5" in str(told.value)
     assert "letters/5/" in str(told.value)
     assert "stage-00-step-000004" in str(told.value)
+
+
+def of_letters(text: str, answer: str) -> float | None:
+    return share_right(text, answer) if text.isalpha() else None
+
+
+def test_blind_answers_that_the_measure_does_not_apply_to_are_told_as_none(tmp_path, capsys):
+    measured = preset(steps=1)
+    metric = Reward("letters", per_rollout(of_letters))
+    evaluation = replace(measured.evaluation, metric=metric, constants=("12",), answer_format="{answer}!")
+
+    run = train(replace(measured, evaluation=evaluation), tmp_path / "run")
+
+    text = (run.folder / "summary.json").read_text()
+    assert "NaN" not in text
+    assert json.loads(text)["constant"]["value"] is None
+    assert run.summary["constant"]["rows"] == run.summary["text_only"]["rows"] == 0
+    assert write_report(run.folder).exists()
+    show_result(run)
+    assert "best constant answer" in capsys.readouterr().out
+
+
+def test_the_best_constant_answer_is_one_that_the_measure_applies_to():
+    evaluation = replace(preset().evaluation, metric=Reward("letters", per_rollout(of_letters)), constants=("12", "aa"))
+    assert best_constant(evaluation)[0] == "aa"
 
 
 def raising(text: str, kind: int) -> float:

@@ -101,24 +101,26 @@ def warnings(history: History) -> list[str]:
         elif after.share >= 0.9 and rows[1] >= 20:
             found.append(f"{after.share:.0%} of the rows get one and the same answer: «{after.commonest}».")
     if summary:
-        if "constant" in summary and not summary["after"]["low"] > summary["constant"]["value"]:
+        if not summary["after"]["rows"]:
+            found.append(f"Of the held-out rows, {summary['after']['metric']} applies to none any more.")
+        elif "constant" in summary and summary["after"]["low"] <= _number(summary["constant"]["value"]):
             found.append(
                 f"The result ({summary['after']['value']:.3f}) does not stand clear of the best constant answer "
                 f"({summary['constant']['value']:.3f}): a policy that never looks could do as well."
             )
-        elif "text_only" in summary and not summary["after"]["low"] > summary["text_only"]["value"]:
+        elif "text_only" in summary and summary["after"]["low"] <= _number(summary["text_only"]["value"]):
             found.append(
                 f"The result ({summary['after']['value']:.3f}) does not stand clear of what the questions alone give "
                 f"away ({summary['text_only']['value']:.3f})."
             )
-        if not summary["gain"]["low"] > 0 and summary["gain"]["value"] == summary["gain"]["value"]:
+        if _number(summary["gain"]["low"]) <= 0:
             found.append(
                 f"The gain ({summary['gain']['value']:+.3f}, 95% interval {summary['gain']['low']:+.3f} to "
                 f"{summary['gain']['high']:+.3f}) does not lie above zero."
             )
     flat = [value for value in history.series("groups/without_spread") if value == value]
     last = flat[len(flat) * 3 // 4 :]
-    gained = summary is not None and summary["gain"]["low"] > 0
+    gained = summary is not None and _number(summary["gain"]["low"]) > 0
     if not gained and len(flat) >= 8 and sum(last) / len(last) > 0.8:
         found.append(
             "In the last quarter of training more than 80% of the groups had no spread in reward: they taught nothing."

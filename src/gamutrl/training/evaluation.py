@@ -148,7 +148,7 @@ def best_constant(evaluation: Evaluation, context: Context | None = None) -> tup
     for text in texts:
         value_R = score_texts(evaluation, evaluation.metric, prompts, [text] * len(prompts), context)
         found = measure(evaluation.metric.name, value_R)
-        if best is None or found.value > best[1].value:
+        if best is None or not best[1].rows or found.value > best[1].value:
             best = (text, found)
     if best is None:
         raise ValueError(

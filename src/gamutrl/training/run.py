@@ -24,6 +24,7 @@ from gamutrl.training.config import ALLOWED_PACKAGES, ConfigError, from_json, to
 from gamutrl.training.evaluation import Measured, blind, evaluate, write_outcome
 from gamutrl.training.preset import Preset
 from gamutrl.training.rl import RL
+from gamutrl.training.samples import plain
 from gamutrl.training.session import Session, Stage, TrainingError, Watcher
 from gamutrl.training.sft import SFT
 
@@ -146,7 +147,9 @@ def _go(preset: Preset, folder: Path, seed: int, watchers: Sequence[Watcher], co
     finally:
         for watcher in watchers:
             watcher.close()
-    summary = _summary(preset, folder, seed, config, time.perf_counter() - began, context) if ranks.first() else {}
+    summary = {}
+    if ranks.first():
+        summary = plain(_summary(preset, folder, seed, config, time.perf_counter() - began, context))
     _write(folder / SUMMARY, summary)
     return Run(folder, ranks.agreed(summary))
 
