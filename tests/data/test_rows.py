@@ -232,6 +232,13 @@ def test_bad_rows_stop_the_run_before_it_starts_and_are_all_named(broken):
         assert words in str(caught.value)
 
 
+def test_where_no_row_can_be_used_leaving_them_out_is_not_advised(tmp_path):
+    (tmp_path / "cut.png").write_bytes(png(5)[:40])
+    (tmp_path / "rows.jsonl").write_text('{"question": "How many?", "answer": 3, "image": "cut.png"}\n' * 2)
+    with pytest.raises(DataError, match=r"^2 of 2 rows cannot be used:\n.*rows.jsonl:0: the picture 'cut.png'"):
+        FileRows(str(tmp_path / "rows.jsonl"), split="all", on_bad_row="skip").batch(0, 1)
+
+
 def test_bad_rows_are_left_out_and_listed_where_asked(broken):
     rows = FileRows(broken, split="all", on_bad_row="skip")
     assert len(rows) == 7

@@ -35,11 +35,8 @@ def bad_rows(problems: Sequence[Problem], rows: int, shown: int = 5) -> DataErro
     """The error for rows that cannot be used, naming the first few."""
     lines = "\n".join(f"  {problem}" for problem in problems[:shown])
     more = f"\n  … and {len(problems) - shown} more" if len(problems) > shown else ""
-    return DataError(
-        f"{len(problems)} of {rows} rows cannot be used (mend them, or leave them out with --on-bad-row skip):\n"
-        f"{lines}{more}",
-        problems,
-    )
+    way_out = " (mend them, or leave them out with --on-bad-row skip)" if len(problems) < rows else ""
+    return DataError(f"{len(problems)} of {rows} rows cannot be used{way_out}:\n{lines}{more}", problems)
 
 
 def missing_column(name: str, present: Collection[str]) -> DataError:
