@@ -46,6 +46,14 @@ def test_a_run_gone_on_with_is_the_same_run_to_a_tracker(tmp_path, monkeypatch):
     assert first == again != other
 
 
+@pytest.mark.parametrize(("name", "extra"), [("wandb", "loggers"), ("trackio", "trackio")])
+def test_a_tracker_that_is_not_installed_is_named_with_what_installs_it(name, extra, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(RuntimeError, match=rf"--track {name} needs the package {name}.*gamutrl\[{extra}\]"):
+        tracker(name, tmp_path / "run", {})
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_tracker_that_does_not_begin_leaves_no_folder_behind(tmp_path, monkeypatch):
     def init(**about):
         raise RuntimeError("no key")

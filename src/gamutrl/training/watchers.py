@@ -106,7 +106,7 @@ def _tracked_as(folder: Path) -> Iterator[str]:
 
 
 def tracker(name: str, folder: Path, config: Mapping[str, Any]) -> Watcher:
-    """TensorBoard, W&B or trackio, by name; a clear error where it is not installed."""
+    """TensorBoard, W&B or trackio, by name. Raises RuntimeError where it is not installed, ValueError for another."""
     try:
         if name == "tensorboard":
             from torch.utils.tensorboard import SummaryWriter
@@ -133,5 +133,5 @@ def tracker(name: str, folder: Path, config: Mapping[str, Any]) -> Watcher:
             return _Tracker(folder, lambda values, step: trackio.log(values, step=step), trackio.finish)
     except ImportError as error:
         extra = "trackio" if name == "trackio" else "loggers"
-        raise SystemExit(f"--track {name} needs the package {error.name}: pip install 'gamutrl[{extra}]'.") from error
-    raise SystemExit(f"--track: there is no tracker called {name!r}; choose tensorboard, wandb or trackio.")
+        raise RuntimeError(f"--track {name} needs the package {error.name}: pip install 'gamutrl[{extra}]'.") from error
+    raise ValueError(f"--track: there is no tracker called {name!r}; choose tensorboard, wandb or trackio.")
