@@ -111,6 +111,7 @@ def test_a_dry_run_says_what_is_wrong_with_the_rows(model, tmp_path, capsys):
     told = " ".join(capsys.readouterr().out.split())
     assert "✗ rows" in told
     assert "question" in told
+    assert "– rewards not scored: no rows were read" in told
 
 
 def test_a_dry_run_says_that_no_prompt_asks_for_the_layout_that_is_paid_for(model, tmp_path, capsys):

@@ -44,7 +44,8 @@ def check(preset: Preset, about: dict[str, Any], seed: int) -> int:
 def _tell(say: Callable[..., None], title: str, work: Callable[[], Iterator[str]]) -> bool:
     try:
         for n, line in enumerate(work()):
-            say(f"[green]✓[/] [bold]{title}[/]" if n == 0 else " ", escape(line), soft_wrap=True)
+            mark = "[dim]–[/]" if line.startswith("not ") else "[green]✓[/]"
+            say(f"{mark} [bold]{title}[/]" if n == 0 else " ", escape(line), soft_wrap=True)
     except Exception as error:
         from gamutrl.cli.command import explain
 
@@ -94,6 +95,9 @@ def _environments(preset: Preset, found: dict[str, Any]) -> Iterator[str]:
     """An episode of every row looked at, in which nothing is said: a column or a collection that lacks shows now."""
     from gamutrl.environments import SingleTurn
 
+    if not found.get("prompts"):
+        yield "not tried: no rows were read"
+        return
     told = "each row is answered once"
     for name, stage in [*((stage.name, stage) for stage in preset.stages), ("held out", preset.evaluation)]:
         environment = getattr(stage, "environment", None) or SingleTurn()
@@ -122,6 +126,9 @@ def _rewards(preset: Preset, found: dict[str, Any]) -> Iterator[str]:
     from gamutrl.rewards.users import UserReward
     from gamutrl.training.evaluation import score_texts
 
+    if not found.get("prompts"):
+        yield "not scored: no rows were read"
+        return
     scored = [(stage.name, reward) for stage in preset.stages for reward in getattr(stage, "rewards", ())]
     evaluation = preset.evaluation
     measured = [("held out", reward) for reward in (evaluation.metric, *evaluation.others)]
@@ -132,6 +139,9 @@ def _rewards(preset: Preset, found: dict[str, Any]) -> Iterator[str]:
             yield f"    {name}/{reward.name}: needs the policy, so it is not tried here"
             continue
         prompts: list[Prompt] = found.get("prompts", {}).get(name) or []
+        if not prompts:
+            yield f"    {name}/{reward.name}: no rows were read to try it on"
+            continue
         texts = [evaluation.answer_format.format(answer=prompt.answer) for prompt in prompts]
         value_R = score_texts(evaluation, reward, prompts, texts)
         told = "does not apply to any" if bool(value_R.isnan().all()) else f"{float(value_R.nanmean()):.3f}"
