@@ -14,6 +14,7 @@ from gamutrl.data.asked import Asked
 from gamutrl.functional.divergences import kl_estimate
 from gamutrl.recipes import corl, focusdiff, reasongen_r1, simplear, t2i_r1, unirl
 from gamutrl.recipes.recipe import Recipe
+from gamutrl.recipes.tokens_plain import SIDE, world_picture
 from gamutrl.rewards.seeing import Seen
 from gamutrl.training.config import from_json, to_json
 
@@ -212,3 +213,14 @@ def test_t2i_r1_asks_for_each_attribute():
     batch = Batch.of(prompts, rollouts, range(4))
     value_R = t2i_r1.Questions()(batch, Context(models={"judge": Yes()}))
     assert value_R.tolist() == pytest.approx([0.5, 0.8, 1.0, 0.0])
+
+
+def test_rows_of_ones_own_bring_their_true_pictures():
+    """Given a row with a picture, one without and one without a question: a picture, and two sentences."""
+    red = Image.new("RGB", (50, 40), "red")
+    assert world_picture(Prompt.ask("red", id="a", target=red)).size == (SIDE, SIDE)
+    with pytest.raises(ValueError, match=r"Row b has no true picture .*columns: objects.*--columns 'target="):
+        world_picture(Prompt.ask("red", id="b", objects=["circle"]))
+    draw = corl.DrawAndAnswer(world_picture)
+    with pytest.raises(ValueError, match=r"Row c has no question .*--columns 'question="):
+        draw(small(corl.RECIPE.tiny), [Prompt.ask("red", id="c", target=red)], Context())

@@ -97,9 +97,18 @@ def _rows(args: argparse.Namespace) -> None:
                 console.print(f"{message.role}: {part.value if part.kind == 'text' else f'<{medium(part)}>'}")
         console.print(f"answer: {prompt.answer!r}")
         told = {name: value for name, value in prompt.columns.items() if name != "answer"}
-        console.print("columns: " + ", ".join(f"{name}={str(value)[:60]!r}" for name, value in told.items()))
+        console.print("columns: " + ", ".join(f"{name}={_cell(value)}" for name, value in told.items()))
     if problems := getattr(source, "problems", ()):
         console.print(f"{len(problems)} rows cannot be used; the first: {problems[0]}")
+
+
+def _cell(value: Any) -> str:
+    """A column's value in a few characters."""
+    from PIL import Image
+
+    if isinstance(value, Image.Image):
+        return f"<image {value.width}×{value.height}>"
+    return repr(str(value)[:60])
 
 
 def _zoo_list(args: argparse.Namespace) -> None:

@@ -61,6 +61,13 @@ class DrawAndAnswer:
     before: str = ""
 
     def __call__(self, stage: Any, prompts: Sequence[Prompt], context: Context) -> Batch:
+        for prompt in prompts:
+            if self.question not in prompt.columns:
+                there = ", ".join(prompt.columns) or "none"
+                raise ValueError(
+                    f"Row {prompt.id} has no question about its picture in a column {self.question} (columns: "
+                    f"{there}); name it with --columns '{self.question}=…'."
+                )
         asked = [with_picture(p, self.real(p), f"{self.before}{p.columns[self.question]}") for p in prompts]
         tasks = (Task(prompts, SingleTurn(), stage.sampling), Task(asked, Answer(), stage.sampling))
         seed = int(context.generator("rollout").initial_seed())

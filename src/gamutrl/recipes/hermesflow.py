@@ -30,6 +30,7 @@ from gamutrl.recipes.recipe import Claim, Recipe
 from gamutrl.recipes.tokens_plain import world_picture
 from gamutrl.rewards.answers import word_f1
 from gamutrl.rewards.base import Reward
+from gamutrl.rewards.outputs import asked_text
 from gamutrl.rewards.pairs import first_best, first_worst
 from gamutrl.rewards.shown import Shown
 from gamutrl.training.evaluation import Evaluation
@@ -94,7 +95,7 @@ def _score(answer: tuple[Any, float]) -> float:
 def described(prompt: Prompt, seed: int = 0) -> Prompt:
     """The row the other way round: its picture is shown, its text is asked for."""
     return Prompt.ask(
-        DESCRIBE, image(world_picture(prompt, seed)), answer=prompt.columns["prompt"], id=f"{prompt.id}/described"
+        DESCRIBE, image(world_picture(prompt, seed)), answer=asked_text(prompt), id=f"{prompt.id}/described"
     )
 
 

@@ -42,8 +42,21 @@ DESCRIBE, PLAN = "Describe: ", "Plan: "
 
 
 def world_picture(prompt: Prompt, seed: int = 0) -> Image.Image:
-    """The world's own picture of a prompt, of the size that the zoo's token models draw; another one for each seed."""
-    return pictures.target(prompt, SIDE, seed)
+    """A true picture of a prompt, of the size that the zoo's token models draw.
+
+    The world's own, another one for each seed; of other rows the picture in their column `target`. Raises ValueError
+    for a row that has neither.
+    """
+    if "facts" in prompt.columns:
+        return pictures.target(prompt, SIDE, seed)
+    picture = prompt.columns.get("target")
+    if not isinstance(picture, Image.Image):
+        there = ", ".join(prompt.columns) or "none"
+        raise ValueError(
+            f"Row {prompt.id} has no true picture of what it asks for, which this system learns from (columns: "
+            f"{there}); name it with --columns 'target=…'."
+        )
+    return picture.convert("RGB").resize((SIDE, SIDE))
 
 
 def tiny(
