@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from letters import Letters, TableModel, TablePolicy, all_right, share_right
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from gamutrl.cli.train import show_result
@@ -21,6 +22,7 @@ from gamutrl.core import Context, Sampling
 from gamutrl.environments import looking
 from gamutrl.report import write_report
 from gamutrl.rewards.base import Reward, per_rollout
+from gamutrl.training import checkpoint
 from gamutrl.training.config import ConfigError, from_json, override, paths, to_json
 from gamutrl.training.defaults import KL, ClippedSurrogate, GroupAdvantage, KeepGroups, Reference
 from gamutrl.training.evaluation import Evaluation, best_constant, text_only
@@ -178,6 +180,35 @@ def test_asked_to_stop_it_saves_first(tmp_path, number):
     whole = train(preset(), tmp_path / "whole", allowed=["letters"])
     again = resume(tmp_path / "run", allowed=["letters"])
     assert without_clock(lines(again.folder)) == without_clock(lines(whole.folder))
+
+
+def full(*things, **more):
+    raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+
+def test_a_disk_that_fills_up_costs_no_earlier_checkpoint(tmp_path, monkeypatch):
+    folder = tmp_path / "run" / "checkpoints"
+    checkpoint.write(folder, checkpoint.name_of(0, 4), {"weight": torch.ones(2)}, {"step": 4})
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(
+        checkpoint.CheckpointError, match=r"No space left.*stage-00-step-000004; make room, then"
+    ) as told:
+        checkpoint.write(folder, checkpoint.name_of(0, 8), {"weight": torch.ones(2)}, {"step": 8})
+    assert f"gamut resume {tmp_path / 'run'}" in str(told.value)
+    assert [place.name for place in folder.iterdir()] == ["stage-00-step-000004"]
+
+
+def test_a_disk_that_has_no_room_for_the_model_is_told_with_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(TablePolicy, "save", full)
+    with pytest.raises(TrainingError, match=r"No space left.*make room, then `gamut resume"):
+        train(preset(steps=2), tmp_path / "run")
+
+
+def test_a_checkpoint_that_is_damaged_is_named(tmp_path):
+    place = checkpoint.write(tmp_path, checkpoint.name_of(0, 4), {"weight": torch.ones(2)}, {"step": 4})
+    (place / "tensors.safetensors").write_bytes(b"no header")
+    with pytest.raises(checkpoint.CheckpointError, match=r"stage-00-step-000004 cannot be read"):
+        checkpoint.read(place)
 
 
 def test_a_run_directory_is_never_overwritten(tmp_path):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -53,12 +54,12 @@ def write(folder: Path, name: str, tensors: Mapping[str, Tensor], state: Mapping
             shutil.rmtree(place)
         os.replace(draft, place)
         _flush(folder)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # A full disk is the one to us, the other to safetensors.
         shutil.rmtree(draft, ignore_errors=True)
         last = latest(folder)
         raise CheckpointError(
-            f"The checkpoint {name} could not be written to {folder} ({error.strerror or error}). "
-            f"The last good one is {last.name if last else 'none'}; free some space and run `gamut resume`."
+            f"The checkpoint {name} could not be written to {folder} ({getattr(error, 'strerror', None) or error}). "
+            f"The last good one is {last.name if last else 'none'}; make room, then `gamut resume {folder.parent}`."
         ) from error
     for old in _all(folder)[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
@@ -69,7 +70,7 @@ def read(place: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and the state of one checkpoint."""
     try:
         return load_file(place / "tensors.safetensors"), json.loads((place / "state.json").read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"The checkpoint {place} cannot be read ({error}).") from error
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 
 from gamutrl.core import Context
 from gamutrl.metrics.intervals import paired_difference
@@ -139,9 +140,9 @@ def _go(preset: Preset, folder: Path, seed: int, watchers: Sequence[Watcher], co
             if ranks.first():
                 models["policy"].save(folder / "model")
             _evaluate(preset, session, context, "after")
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise TrainingError(
-            f"Writing to {folder} failed ({error.strerror or error}). "
+            f"Writing to {folder} failed ({getattr(error, 'strerror', None) or error}). "
             f"What was saved is whole: make room, then `gamut resume {folder}`."
         ) from error
     finally:

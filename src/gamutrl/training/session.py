@@ -34,7 +34,8 @@ class Stopped(Exception):
     def __init__(self, signal_number: int, place: Path) -> None:
         self.signal_number = signal_number
         super().__init__(
-            f"Stopped by {signal.Signals(signal_number).name}; saved {place.name}. Go on with `gamut resume`."
+            f"Stopped by {signal.Signals(signal_number).name}; saved {place.name}. "
+            f"Go on with `gamut resume {place.parents[1]}`."
         )
 
 
