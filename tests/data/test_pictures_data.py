@@ -43,6 +43,12 @@ class TestTexts:
             len(FileRows(str(file), split="all"))
         assert len(FileRows(str(file), split="all", on_bad_row="skip")) == 2
 
+    @pytest.mark.parametrize("name", ["prompts.txt", "prompts.jsonl"])
+    def test_lines_none_of_which_can_be_read_are_named(self, tmp_path, name):
+        (tmp_path / name).write_bytes("a red circle\na blue square\n".encode("utf-16"))
+        with pytest.raises(DataError, match=rf"rows cannot be used:\n  {name}:0: line 1 is not "):
+            len(FileRows(str(tmp_path / name), split="all"))
+
     def test_a_folder_of_texts_has_splits(self, tmp_path):
         (tmp_path / "train.txt").write_text("one\ntwo\n")
         (tmp_path / "test.txt").write_text("three\n")

@@ -204,10 +204,13 @@ def _lines(path: Path) -> list[dict[str, Any] | BadRow]:
     rows: list[dict[str, Any] | BadRow] = []
     for number, line in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines(), start=1):
         try:
-            if text := line.decode("utf-8").strip():
-                rows.append({"prompt": text})
+            text = line.decode("utf-8").strip()
         except UnicodeDecodeError:
+            text = "\0"
+        if "\0" in text:  # As in UTF-16, half of whose bytes are zero: they decode, but say nothing.
             rows.append(BadRow(f"line {number} is not UTF-8."))
+        elif text:
+            rows.append({"prompt": text})
     return rows
 
 

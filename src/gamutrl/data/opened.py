@@ -20,7 +20,7 @@ from gamutrl.data.columns import Columns, reads, value_of
 from gamutrl.data.files import SPLITS, Splits, open_tables
 from gamutrl.data.layouts import Reader, check_media, decode, reader
 from gamutrl.data.media import MediaOptions
-from gamutrl.data.problems import BadRow, DataError, Problem, missing_column
+from gamutrl.data.problems import BadRow, DataError, Problem, bad_rows, missing_column
 from gamutrl.data.selectors import condition
 from gamutrl.data.tables import Table
 from gamutrl.data.writer import METADATA, written_reader, written_types
@@ -48,6 +48,8 @@ class Opened:
             self._readers = [written_reader(table.metadata) for table in tables]
         else:
             self.types = {name: kind for table in reversed(tables) for name, kind in table.types.items()}
+            if not self.types and (problems := _unread(tables)):
+                raise bad_rows(problems, self.total)
             self.columns = columns.resolved(self.types)
             heavy = {name for table in tables for name in table.heavy}
             self._readers = [reader(columns, self.types, heavy)] * len(tables)
@@ -134,6 +136,12 @@ class Opened:
     def _find(self, place: int) -> tuple[int, int]:
         k = bisect_right(self._starts, place) - 1
         return k, place - self._starts[k]
+
+
+def _unread(tables: Sequence[Table]) -> list[Problem]:
+    """The rows whose text could not be read, so that they have no columns."""
+    rows = ((table.file, number, row) for table in tables for number, row in enumerate(table.scan()))
+    return [Problem(file, number, str(row)) for file, number, row in rows if isinstance(row, BadRow)]
 
 
 def open_rows(path: str, subset: str, columns: Columns, split: str, where: str, media: MediaOptions) -> Opened:
