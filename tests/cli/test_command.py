@@ -123,6 +123,7 @@ def test_show_tells_the_change_the_formulas_and_both_presets(capsys):
         (["train", "grpo", "--reward", "speed"], "has no reward 'speed'"),
         (["eval", "some/model"], "--system"),
         (["compare", "grpo"], "at least two"),
+        (["compare", "grpo", "flow-grpo"], "flow-grpo does not train models of vlm-tiny's family"),
         (["compare", "grpo", "visual-rft", "--baseline", "x"], "none of the systems compared"),
         (["rows"], "Name a world"),
         (["list", "--rl.steps", "3"], "nrecognized arguments"),

@@ -95,12 +95,25 @@ def arms(args: argparse.Namespace) -> dict[str, Preset]:
         task = task.with_steps(args.steps)
     task = overridden(task)
     system = (args.task or args.systems[0]).partition("/")[0]
-    return {
-        name: under_equal_conditions(
-            overridden(_preset(name, args.preset)), task, args.same_rewards, name.partition("/")[0] == system
-        )
-        for name in dict.fromkeys(args.systems)
-    }
+    found = {}
+    for name in dict.fromkeys(args.systems):
+        own = overridden(_preset(name, args.preset))
+        if not _trains_its_family(own, task):
+            raise UsageError(
+                f"{name} does not train models of {task.model.name}'s family, which {args.task or args.systems[0]} "
+                f"brings: compare on the model of {name} with --task {name}."
+            )
+        found[name] = under_equal_conditions(own, task, args.same_rewards, name.partition("/")[0] == system)
+    return found
+
+
+def _trains_its_family(own: Preset, task: Preset) -> bool:
+    """Whether a preset's last stage can train the task's model: one that samples in its family's own way (a flow's
+    steps, masks) trains no other; what samples plainly trains all, as plain GRPO does."""
+    from gamutrl.core import Sampling
+
+    sampling, given = (getattr(preset.stages[-1], "sampling", None) for preset in (own, task))
+    return sampling is None or given is None or type(sampling) in (Sampling, type(given))
 
 
 def under_equal_conditions(preset: Preset, task: Preset, same_rewards: bool = False, own_start: bool = False) -> Preset:
