@@ -21,7 +21,7 @@ from typing import Any
 from gamutrl.core import Sampling
 from gamutrl.data.sources import WorldRows
 from gamutrl.policies.models import TextModel
-from gamutrl.recipes.plain import FORMAT, paper, tiny
+from gamutrl.recipes.plain import FORMAT, paper, tiny, with_rewards
 from gamutrl.recipes.recipe import Claim, Recipe
 from gamutrl.rewards.answers import accuracy, contains
 from gamutrl.rewards.base import Reward, per_rollout
@@ -42,6 +42,11 @@ def holds_boxes(answer: Any) -> bool:
 def iou(text: str, answer: Any, frame: Any = None, answer_frame: Any = None) -> float | None:
     """How well the boxes overlap; does not apply to a row that asks for a name."""
     return detection_iou(text, answer, frame, answer_frame) if holds_boxes(answer) else None
+
+
+def iou_of_predictions(text: str, answer: Any, frame: Any = None, answer_frame: Any = None) -> float | None:
+    """The paper's `iou`: the mean over the boxes that were written."""
+    return detection_iou(text, answer, frame, answer_frame, over="predictions") if holds_boxes(answer) else None
 
 
 def confidence(text: str, answer: Any, frame: Any = None, answer_frame: Any = None) -> float | None:
@@ -71,6 +76,7 @@ REWARDS = (
     Reward("name", per_rollout(name)),
     FORMAT,
 )
+PAPER_IOU = Reward("iou", per_rollout(iou_of_predictions))
 METRIC = Reward("accuracy", per_rollout(right))
 
 TINY = tiny(
@@ -109,13 +115,17 @@ RECIPE = Recipe(
     kind="understanding",
     change="rewards verified on the picture: IoU and honest confidence of boxes, containment of names",
     formulas=(
-        "iou = Σ accepted IoU / max(objects, predictions); a prediction is accepted above 0.5",
+        "iou = Σ accepted IoU / max(objects, predictions), or / predictions in the paper; accepted above 0.5",
         "confidence = mean of c where a box is accepted, 1 − c where it is not",
         "r = iou + confidence + format (boxes), name + format (classes)",
     ),
     tiny=TINY,
     paper=PAPER,
-    variants={"tiny/ablation": replace(TINY, stages=(LABELS,))},
+    variants={
+        "tiny/paper": with_rewards(TINY, iou=PAPER_IOU),
+        "paper/paper": with_rewards(PAPER, iou=PAPER_IOU),
+        "tiny/ablation": replace(TINY, stages=(LABELS,)),
+    },
     claim=Claim(
         "accuracy on held-out rows",
         baseline="visual-rft/ablation, supervised fine-tuning on the same rows",

@@ -84,12 +84,13 @@ def detection_iou(
     above: float = 0.5,
     labels: bool = False,
     overlap: Overlap = box_iou,
+    over: Literal["larger", "predictions"] = "larger",
 ) -> float:
     """The IoU of each box that finds a true one of its own, summed, over the larger of the two counts. In [0, 1].
 
     Predictions choose in the order of their confidence and must overlap by more than `above`; a box written twice
-    counts once. labels: only boxes of one label are paired. No object and none found is 1. Source: Visual-RFT
-    (2503.01785).
+    counts once. labels: only boxes of one label are paired. over: "predictions" divides by their count alone, so that
+    objects left out cost nothing. No object and none found is 1. Source: Visual-RFT (2503.01785).
     """
     found, true = read(text), detections(answer)
     if not found or not true:
@@ -97,7 +98,8 @@ def detection_iou(
     found = distinct(found)
     iou_NM = overlap(to_frame([d.box for d in found], frame, answer_frame), [d.box for d in true])
     pairs = by_prediction(iou_NM, (iou_NM > above) & _may_pair(found, true, labels), _surest_first(found))
-    return float(iou_NM[pairs[:, 0], pairs[:, 1]].sum()) / max(len(found), len(true))
+    count = max(len(found), len(true)) if over == "larger" else len(found)
+    return float(iou_NM[pairs[:, 0], pairs[:, 1]].sum()) / count
 
 
 def detection_hits(
