@@ -7,6 +7,7 @@ import json
 import pytest
 from PIL import Image
 
+from gamutrl import zoo
 from gamutrl.cli import main
 from gamutrl.cli.sample import contact_sheet
 
@@ -59,6 +60,16 @@ def test_a_packaged_model_draws_rows_of_its_world(tmp_path):
         sample("blobs-flow", "--world", "blobs", "--task", "pictures", "--prompts", 2, "--out", tmp_path / "blobs") == 0
     )
     assert len(lines(tmp_path / "blobs")) == 2
+
+
+def test_tokens_are_guided_unless_it_is_said_otherwise(tmp_path):
+    if "mask-tiny" not in zoo.available():
+        pytest.skip("mask-tiny is not built")
+    words = ["sample", "mask-tiny", "--prompt", "a red circle", "--n", "2"]
+    for name, more in (("usual", []), ("3", ["--sampling.guidance", "3"]), ("1", ["--sampling.guidance", "1"])):
+        assert main([*words, *more, "--out", str(tmp_path / name)]) == 0
+    usual, guided, plain = ((tmp_path / name / "sheet.png").read_bytes() for name in ("usual", "3", "1"))
+    assert usual == guided != plain
 
 
 @pytest.mark.parametrize(

@@ -126,13 +126,15 @@ def _session(args: argparse.Namespace) -> tuple[Session, list[Prompt]]:
 
 
 def _usual(model: Any) -> Any:
-    """The settings that models of a kind are usually sampled with."""
+    """The settings that models of a kind are usually sampled with: guided where they draw, as papers show them."""
     from gamutrl.core import Sampling
     from gamutrl.policies.flow.sampling import FlowSampling
-    from gamutrl.policies.models import FlowModel
+    from gamutrl.policies.models import FlowModel, TextModel
 
-    if not isinstance(model, FlowModel):
+    if isinstance(model, TextModel):
         return Sampling()
+    if not isinstance(model, FlowModel):
+        return Sampling(guidance=3.0)
     is_pipeline = (Path(model.place) / "model_index.json").is_file() or not Path(model.place).is_dir()
     return FlowSampling(steps=28, eta=0.0, guidance=4.5 if is_pipeline else 1.0)
 
