@@ -19,7 +19,8 @@ from gamutrl.training.config import override, paths
 
 def asked(*words: str) -> argparse.Namespace:
     left, overrides = split_overrides(
-        ["train", *words], {"--steps", "--model", "--data", "--columns", "--held-out", "--metric", "--reward"}
+        ["train", *words],
+        {"--steps", "--model", "--data", "--columns", "--held-out", "--metric", "--reward", "--variant"},
     )
     args = build_parser().parse_args(left)
     args.overrides = overrides
@@ -31,6 +32,15 @@ def test_without_options_it_is_the_recipes_own():
     assert preset == load("visual-rft").tiny
     assert about["system"] == "visual-rft"
     assert allowed == []
+
+
+def test_the_plain_method_on_another_family_is_told_as_that():
+    preset, about, _ = preset_of(asked("grpo", "--variant", "masked"))
+    assert preset.model.name == "mask-tiny"
+    assert (about["variant"], about["change"]) == (
+        "masked",
+        "nothing: the plain method, on a policy of the family masked",
+    )
 
 
 def test_options_and_fields_change_it():

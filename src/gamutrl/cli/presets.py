@@ -211,13 +211,14 @@ def find_preset(recipe: Recipe, name: str, variant: Any = "default") -> Preset:
 
 def about_of(recipe: Recipe, slug: str, preset: str, variant: str = "default") -> dict[str, Any]:
     """What a run is of, for its `config.json` and its report."""
+    plain = f"nothing: the plain method, on a policy of the family {variant}"
     return {
         "system": slug,
         "preset": preset,
         "variant": variant,
         "title": recipe.title,
         "arxiv": recipe.arxiv,
-        "change": recipe.change,
+        "change": plain if variant in FAMILIES else recipe.change,
     }
 
 
