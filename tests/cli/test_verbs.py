@@ -114,6 +114,18 @@ def test_a_dry_run_says_what_is_wrong_with_the_rows(model, tmp_path, capsys):
     assert "– rewards not scored: no rows were read" in told
 
 
+def test_rows_that_are_left_out_are_counted_and_listed(model, tmp_path, capsys):
+    rows = [{"question": "How many?" if n % 5 else "", "answer": "3"} for n in range(20)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    small = ["--steps", "1", "--rl.prompts_per_step", "2", "--rl.group_size", "2", "--evaluation.rows", "2"]
+    words = ["train", "grpo", "--model", str(model), "--data", "rows.jsonl", "--on-bad-row", "skip", "--out", "run"]
+    assert main([*words, *small]) == 0
+    assert "4 bad rows are left out" in " ".join(capsys.readouterr().err.split())
+    left_out = json.loads((tmp_path / "run" / "summary.json").read_text())["left_out"]
+    assert [row["row"] for row in left_out] == [0, 5, 10, 15]
+    assert left_out[0] == {"file": "rows.jsonl", "row": 0, "reason": "the prompt is empty."}
+
+
 def test_a_dry_run_says_that_no_prompt_asks_for_the_layout_that_is_paid_for(model, tmp_path, capsys):
     (tmp_path / "rows.jsonl").write_text('{"question": "How many?", "answer": 3}\n' * 20)
     words = ["train", "grpo", "--model", str(model), "--data", "rows.jsonl", "--dry-run"]

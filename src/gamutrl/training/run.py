@@ -19,6 +19,8 @@ import torch
 from safetensors import SafetensorError
 
 from gamutrl.core import Context
+from gamutrl.data.describe import files_of, problem_table
+from gamutrl.data.problems import Problem
 from gamutrl.metrics.intervals import paired_difference
 from gamutrl.training import ranks
 from gamutrl.training.config import ALLOWED_PACKAGES, ConfigError, from_json, to_json
@@ -129,6 +131,10 @@ def _go(preset: Preset, folder: Path, seed: int, watchers: Sequence[Watcher], co
         with session.signals():
             if not ranks.agreed((folder / "evaluation" / "before.json").exists()):
                 _evaluate(preset, session, context, "before")
+            if left_out := _left_out(preset):
+                session.say(
+                    f"{len(left_out)} bad rows are left out (summary.json lists them); the first: {left_out[0]}"
+                )
             first = session.resume()
             began -= sum(line["seconds"] for line in _steps(folder))  # of earlier sittings
             for number, stage in enumerate(preset.stages):
@@ -205,6 +211,7 @@ def _summary(
         ],
         **(blind(preset.evaluation, context) if before["answers"] else {}),
         "others": {"before": before["others"], "after": after["others"]},
+        "left_out": problem_table(_left_out(preset)),
         "steps": len(lines),
         "wall_seconds": seconds,
         "training_seconds": sum(line["seconds"] for line in lines),
@@ -214,6 +221,14 @@ def _summary(
         "versions": versions(),
         "commit": commit(),
     }
+
+
+def _left_out(preset: Preset) -> list[Problem]:
+    """The bad rows that were found so far in data whose bad rows are skipped, each once."""
+    sources = [stage.data for stage in preset.stages if hasattr(stage, "data")]
+    files = [file for source in (*sources, preset.evaluation.data) for file in files_of(source)]
+    skipping = [file for file in files if file.on_bad_row == "skip"]
+    return list({(p.file, p.row): p for file in skipping for p in file.problems}.values())
 
 
 def _steps(folder: Path) -> list[dict[str, Any]]:
