@@ -195,7 +195,7 @@ KINDS = {
         "A diffusion of the classes of Stable Diffusion 1.",
         sd,
         StableDiffusion,
-        Plan(steps=500, batch=64),
+        Plan(steps=1500),
         uniform=True,
         told=", guidance_scale=3",
     ),
