@@ -31,6 +31,13 @@ def test_only_what_truncation_leaves_is_drawn(logits, uniform, top_k, top_p, dat
     assert abs(float(logp) - (logits[int(token)] - float(whole.logsumexp(0)))) < 1e-4
 
 
+def test_logits_that_are_not_numbers_are_told_by_the_log_probability():
+    for sampling in (Sampling(), Sampling(top_k=2), Sampling(temperature=0)):
+        token, logp = choose(torch.full((1, 4), torch.nan), torch.tensor([0.3], dtype=torch.float64), sampling)
+        assert 0 <= int(token) < 4
+        assert logp.isnan().all()
+
+
 def test_tokens_come_as_often_as_they_should():
     logits = torch.tensor([2.0, 0.0, 1.0, -1.0])
     uniform = torch.linspace(0, 1, 4001, dtype=torch.float64)[:-1]

@@ -291,6 +291,19 @@ def test_no_group_with_spread_means_no_update(tmp_path):
     assert torch.equal(load_file(run.folder / "model" / "model.safetensors")["weight"], torch.zeros(4, 16))
 
 
+def test_broken_weights_are_told_where_they_show_first(tmp_path, monkeypatch):
+    rollout = TablePolicy.rollout
+
+    def broken(*given, **settings):
+        batch = rollout(*given, **settings)
+        batch.logp_sampled_NT[3, 1] = float("nan")
+        return batch
+
+    monkeypatch.setattr(TablePolicy, "rollout", broken)
+    with pytest.raises(TrainingError, match=r"sampled at step 0 has .* not finite, rows letters/.*weights are broken"):
+        train(preset(), tmp_path / "run")
+
+
 def nan_objective(logp_NT, batch, context):
     return logp_NT * float("nan") if context.step == 5 else logp_NT * 0
 

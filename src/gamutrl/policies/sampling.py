@@ -20,7 +20,8 @@ def draws(seed: int, name: str, rollout: int, turn: int, count: int) -> Tensor:
 def choose(logits_NV: Tensor, uniform_N: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
     """One token a row by inverse transform, and its log-probability before truncation.
 
-    logits_NV: as `scored` makes them (temperature and ban applied). Returns `token_N` int64, `logp_N` float32.
+    logits_NV: as `scored` makes them (temperature and ban applied). Returns `token_N` int64, `logp_N` float32, which is
+    NaN where the logits are.
     """
     prob_NV = logits_NV.softmax(1)
     if sampling.temperature == 0:
@@ -38,7 +39,7 @@ def choose(logits_NV: Tensor, uniform_N: Tensor, sampling: Sampling) -> tuple[Te
 
 
 def _inverse(weight_NV: Tensor, uniform_N: Tensor) -> Tensor:
-    """The first index whose cumulated weight exceeds the draw: never one of weight 0."""
+    """The first index whose cumulated weight exceeds the draw: never one of weight 0. The last, where they are NaN."""
     cumulated_NV = weight_NV.cumsum(1, dtype=torch.float64)
     level_N = uniform_N * cumulated_NV[:, -1] * (1 - 2**-40)
-    return torch.searchsorted(cumulated_NV, level_N[:, None], right=True)[:, 0]
+    return torch.searchsorted(cumulated_NV, level_N[:, None], right=True)[:, 0].clamp_(max=weight_NV.shape[1] - 1)

@@ -40,7 +40,7 @@ from gamutrl.training.optimizer import AdamW
 from gamutrl.training.samples import describe_group
 from gamutrl.training.schedule import Number, at
 from gamutrl.training.session import Session, StepRecord, Timer, stateful
-from gamutrl.training.update import update
+from gamutrl.training.update import update, whose
 
 RolloutFn = Callable[["RL", Sequence[Prompt], Context], Batch]
 CombineFn = Callable[[Batch, Context], Tensor]
@@ -155,6 +155,9 @@ class RL:
             prompts = self.data.batch(draws.next(), self.prompts_per_step, session.stage_seed)
             with timer("rollout"), torch.no_grad():
                 sampled = self.rollout(self, prompts, context)
+            if not (sampled.logp_sampled_NT.isfinite() | ~sampled.mask_NT).all():
+                told = f"What was sampled at step {context.step} has log-probabilities that are not finite"
+                raise session.fail(f"{told}, {whose(prompts)}: the weights are broken.")
             with timer("score"), torch.no_grad():
                 try:
                     scored = self.with_advantage(self.score(context, sampled), context)
