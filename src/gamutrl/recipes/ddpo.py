@@ -23,7 +23,7 @@ from gamutrl.data.sources import Texts
 from gamutrl.functional.advantages import against_past
 from gamutrl.policies.flow import FlowSampling
 from gamutrl.policies.models import FlowModel, Lora
-from gamutrl.recipes.flow_plain import paper, tiny
+from gamutrl.recipes.flow_plain import digits, paper, tiny
 from gamutrl.recipes.plain import with_stage
 from gamutrl.recipes.recipe import Claim, Recipe
 from gamutrl.rewards.base import Reward
@@ -61,11 +61,21 @@ class AgainstPast:
         self.past = dict(zip(state["names"], state["rewards"]))
 
 
+DDIM = FlowSampling(steps=10, eta=1.0, trained=tuple(range(5)))
 TINY = tiny(
     model="blobs-eps",
-    sampling=FlowSampling(steps=10, eta=1.0, trained=tuple(range(5))),
+    sampling=DDIM,
     measured_by=FlowSampling(steps=10, eta=0.0),
     prompts_per_step=256,
+    group_size=1,
+    advantage=AgainstPast(),
+)
+
+PICTURES = digits(
+    "unet-tiny",
+    sampling=DDIM,
+    steps=25,
+    prompts_per_step=96,
     group_size=1,
     advantage=AgainstPast(),
 )
@@ -101,9 +111,10 @@ RECIPE = Recipe(
     tiny=TINY,
     paper=PAPER,
     claim=Claim("gold on held-out prompts", baseline="ddpo/ablation, normalised over the batch"),
-    variants={"tiny/ablation": with_stage(TINY, advantage=AgainstPast(at_least=10**9))},
+    variants={"tiny/ablation": with_stage(TINY, advantage=AgainstPast(at_least=10**9)), "tiny/pictures": PICTURES},
     assumptions={
         "tiny.sampling": "10 steps without guidance, of which the first 5 are trained",
+        "tiny/pictures": "unet-tiny draws handwritten digits, paid by how sure a small reader is of them",
         "paper.data": "the repository's 45 animals for compressibility, too (it asks for 398 ImageNet classes)",
         "paper.model": "an adapter of rank 4, the library's default, as the PyTorch code has it",
     },

@@ -14,7 +14,7 @@ Source: github.com/yifan123/flow_grpo at ac4c86e8. Code and paper differ:
 from __future__ import annotations
 
 from gamutrl.policies.flow import FlowSampling
-from gamutrl.recipes.flow_plain import BATCH_SCALE, GROUP_SCALE, PICK_A_PIC, PICKSCORE, SD3, paper, tiny
+from gamutrl.recipes.flow_plain import BATCH_SCALE, GROUP_SCALE, PICK_A_PIC, PICKSCORE, SD3, digits, paper, tiny
 from gamutrl.recipes.plain import with_stage
 from gamutrl.recipes.recipe import Claim, Recipe
 from gamutrl.training.defaults import KeepGroups
@@ -22,6 +22,8 @@ from gamutrl.training.flow import GaussianKL
 from gamutrl.training.optimizer import AdamW
 
 TINY = tiny(advantage=BATCH_SCALE, select=KeepGroups(), kl=GaussianKL(0.04))
+
+PICTURES = digits(advantage=BATCH_SCALE, select=KeepGroups(), kl=GaussianKL(0.04), steps=30)
 
 PAPER = paper(
     SD3,
@@ -59,11 +61,12 @@ RECIPE = Recipe(
         f"{name}/paper": with_stage(preset, kl=GaussianKL(weight, whole_step=True), advantage=GROUP_SCALE)
         for name, preset, weight in (("tiny", TINY, 0.004), ("paper", PAPER, 0.001))
     }
-    | {"tiny/ablation": with_stage(TINY, kl=None)},
+    | {"tiny/ablation": with_stage(TINY, kl=None), "tiny/pictures": PICTURES},
     assumptions={
         "tiny.data": "8x8 pictures of the world of blobs, whose hidden score is known; held out: unseen combinations",
         "tiny.model": "the denoiser trains but for its first and last layer; the paper trains an adapter",
         "tiny.sampling": "the first 4 of 10 steps are trained",
+        "tiny/pictures": "flow-tiny draws handwritten digits, paid by how sure a small reader is of them",
         "tiny.evaluation": "the ODE with 10 steps, as many as in training",
         "paper.data": "captions of Pick-a-Pic, from which the repository's prompt list was drawn",
         "paper.evaluation": "the weights of now; the repository's running mean of weights is not kept",

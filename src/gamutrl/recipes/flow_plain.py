@@ -13,7 +13,7 @@ from gamutrl.policies.flow import FlowSampling
 from gamutrl.policies.models import FlowModel, Lora
 from gamutrl.rewards.base import Reward
 from gamutrl.rewards.blobs import ARTEFACT, CLEAN, DENSITY, GOLD, MODE, PROXY
-from gamutrl.rewards.of_pictures import PICK_SCORE, SHOWN, SHOWN_IN_PART
+from gamutrl.rewards.of_pictures import DIGIT, DIGIT_PROBABILITY, PICK_SCORE, SHOWN, SHOWN_IN_PART
 from gamutrl.training.defaults import ClippedSurrogate, GroupAdvantage
 from gamutrl.training.evaluation import Evaluation
 from gamutrl.training.optimizer import AdamW
@@ -100,6 +100,8 @@ def drawn(
     model: str = "flow-tiny",
     *,
     task: str = "pair",
+    reward: Reward = SHOWN_IN_PART,
+    metric: Reward = SHOWN,
     sampling: FlowSampling = SDE,
     measured_by: FlowSampling = ODE,
     rows: int = 200,
@@ -107,13 +109,13 @@ def drawn(
 ) -> Preset:
     """A `tiny` preset on a pipeline of the zoo: it draws shapes for prompts, which a small vision program reads back.
 
-    task: of the world of pictures. sampling: of training; measured_by: of the held-out rows, without noise. changes:
-    fields of the RL stage.
+    task: of the world of pictures. reward, metric: of training and of the held-out rows. sampling: of training;
+    measured_by: of the held-out rows, without noise. changes: fields of the RL stage.
     """
     data = WorldRows("pictures", task)
     stage = RL(
         data,
-        (SHOWN_IN_PART,),
+        (reward,),
         sampling=sampling,
         **{
             "steps": 40,
@@ -127,8 +129,13 @@ def drawn(
         },
     )
     held_out = WorldRows("pictures", task, "test", size=rows)
-    evaluation = Evaluation(held_out, SHOWN, (SHOWN_IN_PART,), rows, measured_by, batch=100)
+    evaluation = Evaluation(held_out, metric, (reward,), rows, measured_by, batch=100)
     return Preset(FlowModel(model), (stage,), evaluation, save_every=50)
+
+
+def digits(model: str = "flow-tiny", **changes: Any) -> Preset:
+    """The same of handwritten digits: paid by how sure a small reader is of them, measured by what it reads."""
+    return drawn(model, task="digit", reward=DIGIT_PROBABILITY, metric=DIGIT, **changes)
 
 
 def paper(
