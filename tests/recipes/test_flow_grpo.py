@@ -11,7 +11,9 @@ from blob_runs import prepared, short_run, small, untrained
 
 from gamutrl.cli.compare import under_equal_conditions
 from gamutrl.recipes.flow_grpo import RECIPE
+from gamutrl.recipes.plain import with_stage
 from gamutrl.recipes.recipe import load
+from gamutrl.report import write_report
 from gamutrl.training.config import from_json, to_json
 from gamutrl.training.flow import MEAN, GaussianKL
 from gamutrl.training.run import resume, train
@@ -98,3 +100,12 @@ def test_plain_grpo_can_be_compared_with_on_this_task():
     assert own.steps * own.rollouts_per_step == given.steps * given.rollouts_per_step
     assert own.kl.weight > 0
     assert not isinstance(own.kl, GaussianKL)
+
+
+@pytest.mark.parametrize("slug", ["flow-grpo", "ddpo", "diffusionnft"])
+def test_its_variant_on_pictures_draws_before_and_after(slug, tmp_path):
+    preset = with_stage(load(slug).preset("tiny", "pictures"), steps=1, prompts_per_step=2)
+    run = train(replace(preset, evaluation=replace(preset.evaluation, rows=4)), tmp_path / "run")
+    assert set(run.summary["before"]) == set(run.summary["after"])
+    report = write_report(run.folder).read_text()
+    assert report.count("data:image/png") >= 8
