@@ -6,7 +6,7 @@ import argparse
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +50,9 @@ def entry_of(slug: str) -> Entry:
     """One system as plain values. Raises UsageError with the nearest name."""
     entries = {entry["slug"]: entry for entry in catalogue()}
     if slug not in entries:
-        import difflib
+        from gamutrl.recipes.recipe import unknown
 
-        close = difflib.get_close_matches(slug, entries, n=1)
-        hint = f" Did you mean {close[0]}?" if close else ""
-        raise UsageError(f"There is no system called {slug!r}.{hint} `gamut list` shows all.")
+        raise UsageError(unknown(slug, entries))
     return entries[slug]
 
 
@@ -290,6 +288,22 @@ def _list(args: argparse.Namespace) -> None:
         _print_table(entries)
 
 
+_COLUMNS: dict[str, tuple[Callable[[Entry], str], int]] = {
+    "system": (lambda entry: entry["slug"], 0),
+    "arXiv": (lambda entry: entry["arxiv"], 0),
+    "kind": (lambda entry: entry["kind"], 0),
+    "policy": (lambda entry: entry["policy"], 160),
+    "modalities": (lambda entry: ", ".join(entry["modalities"]), 200),
+    "stages": (lambda entry: " → ".join(entry["stages"]), 130),
+    "source": (lambda entry: entry["source"], 130),
+    "presets": (lambda entry: ", ".join(entry["presets"]), 200),
+    "evidence": (lambda entry: "compared" if entry["evidence"] else "one run" if entry.get("runs") else "", 160),
+    "what it changes": (lambda entry: entry["change"], 0),
+    "title": (lambda entry: entry["title"], 300),
+}
+"""Columns of the list: what stands in them, and how wide a terminal has to be to show them."""
+
+
 def _print_table(entries: Iterable[Entry]) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -298,25 +312,22 @@ def _print_table(entries: Iterable[Entry]) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=1000)  # Whoever reads from a pipe wants whole names.
-    is_wide = console.width >= 130
+    columns = [name for name, (_, least) in _COLUMNS.items() if console.width >= least]
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    rows = [(entry["slug"], entry["arxiv"], entry["kind"], *_more(entry, is_wide)) for entry in entries]
-    for n, name in enumerate(("system", "arXiv", "kind", *(("stages", "source") if is_wide else ()))):
-        width = max((len(row[n]) for row in rows), default=0)  # A name that is cut short cannot be typed.
-        table.add_column(name, style="bold cyan" if n == 0 else "", no_wrap=True, min_width=width)
-    table.add_column("what it changes", no_wrap=not is_wide)
-    for row in rows:
-        table.add_row(*row)
+    for name in columns:
+        cells = [_COLUMNS[name][0](entry) for entry in entries]
+        width = max(map(len, cells), default=0)  # A name that is cut short cannot be typed.
+        short = name not in ("title", "what it changes")
+        whole = short or console.width >= 130
+        style = "bold cyan" if name == "system" else ""
+        table.add_column(name, style=style, no_wrap=whole, min_width=width if short else None)
+    for entry in entries:
+        table.add_row(*(_COLUMNS[name][0](entry) for name in columns))
     console.print(table)
     measured = sum(bool(entry["evidence"]) for entry in entries)
     console.print(
         f"\n{len(entries)} systems, {measured} with measured evidence. `gamut show SYSTEM` says more.", highlight=False
     )
-
-
-def _more(entry: Entry, is_wide: bool) -> tuple[str, ...]:
-    aside = (" → ".join(entry["stages"]), entry["source"]) if is_wide else ()
-    return (*aside, entry["change"])
 
 
 def _show(args: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -74,11 +74,21 @@ def slugs() -> list[str]:
 
 
 def load(slug: str) -> Recipe:
-    """A recipe by its command-line name; a near miss is suggested."""
+    """A recipe by its command-line name. Raises KeyError with the nearest."""
+    known = slugs()
+    if slug not in known:
+        raise KeyError(unknown(slug, known))
+    return importlib.import_module(f"gamutrl.recipes.{slug.replace('-', '_')}").RECIPE
+
+
+def unknown(slug: str, known: Collection[str]) -> str:
+    """What to say of a name that is no system's: a near miss, or how a variant is asked for."""
     import difflib
 
-    if slug not in slugs():
-        close = difflib.get_close_matches(slug, slugs(), n=1)
+    system, _, variant = slug.partition("/")
+    close = difflib.get_close_matches(slug, known, n=1)
+    if variant and system in known:
+        hint = f" A variant is asked for apart: {system} --variant {variant}."
+    else:
         hint = f" Did you mean {close[0]}?" if close else ""
-        raise KeyError(f"There is no system called {slug!r}.{hint} `gamut list` shows all.")
-    return importlib.import_module(f"gamutrl.recipes.{slug.replace('-', '_')}").RECIPE
+    return f"There is no system called {slug!r}.{hint} `gamut list` shows all."
