@@ -159,8 +159,8 @@ def _charts(history: History) -> list[Chart]:
     add("Reward", "mean over the step's rollouts", [("reward/mean", "reward")])
     add("Reward by component", "each before its weight", [(name, name.removeprefix("reward/")) for name in parts])
     add("KL to the reference", "how far the policy has moved", [("kl", "kl")], floor=0)
-    add("Entropy", "towards zero: always the same words", [("entropy", "entropy")], floor=0)
-    add("Length", "the policy's own tokens a rollout", [("length/mean", "mean"), ("length/max", "longest")], floor=0)
+    add("Entropy", "towards zero: always the same", [("entropy", "entropy")], floor=0)
+    add("Length", "the policy's own tokens, or steps", [("length/mean", "mean"), ("length/max", "longest")], floor=0)
     stops = [name for name in history.names() if name.startswith("stop/")]
     add("Turns and calls", "a rollout", [("turns/mean", "turns"), ("calls/mean", "calls")], floor=0)
     add("Calls refused", "share of all calls", [("calls/refused", "share")], floor=0)
@@ -176,7 +176,7 @@ def _charts(history: History) -> list[Chart]:
             Line(name.removeprefix("seconds/"), history.series(name), _colour(i)) for i, name in enumerate(seconds)
         ]
         charts.append(Chart("Seconds a step", "where the time goes", stacked_chart(lines, marks=marks)))
-    add("Tokens a second", "sampled and trained", [("tokens_per_second", "tokens/s")], floor=0)
+    add("Tokens a second", "or denoising steps, sampled and trained", [("tokens_per_second", "a second")], floor=0)
     return charts
 
 

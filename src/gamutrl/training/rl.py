@@ -295,8 +295,9 @@ def _reward_metrics(batch: Batch) -> dict[str, float]:
         "length/mean": length_R.mean(),
         "length/max": length_R.max(),
         "length/truncated": sum(r.end in ("length", "budget") for r in batch.rollouts) / len(batch.rollouts),
-        "groups/without_spread": sum(bool((s == s[0]).all()) for s in spreads) / len(spreads),
     }
+    if spreads := [s for s in spreads if len(s) > 1]:  # One rollout alone has nothing to spread over.
+        metrics["groups/without_spread"] = sum(bool((s == s[0]).all()) for s in spreads) / len(spreads)
     for k, name in enumerate(batch.reward_names):
         metrics[f"reward/{name}"] = table_RK[:, k].nanmean()
     return {key: float(value) for key, value in metrics.items()}
