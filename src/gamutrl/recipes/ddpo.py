@@ -114,8 +114,8 @@ RECIPE = Recipe(
     variants={"tiny/ablation": with_stage(TINY, advantage=AgainstPast(at_least=10**9)), "tiny/pictures": PICTURES},
     assumptions={
         "tiny.sampling": "10 steps without guidance, of which the first 5 are trained",
-        "tiny/pictures": "unet-tiny draws handwritten digits, paid by how sure a small reader is of them; to the eye strokes "
-        "grow bolder, and some sevens a smear that only the reader takes for one",
+        "tiny/pictures": "unet-tiny draws handwritten digits, paid by how sure a small reader is of them; to the eye "
+        "strokes grow bolder, and some sevens a smear that only the reader takes for one",
         "paper.data": "the repository's 45 animals for compressibility, too (it asks for 398 ImageNet classes)",
         "paper.model": "an adapter of rank 4, the library's default, as the PyTorch code has it",
     },

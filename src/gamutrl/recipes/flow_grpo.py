@@ -66,8 +66,8 @@ RECIPE = Recipe(
         "tiny.data": "8x8 pictures of the world of blobs, whose hidden score is known; held out: unseen combinations",
         "tiny.model": "the denoiser trains but for its first and last layer; the paper trains an adapter",
         "tiny.sampling": "the first 4 of 10 steps are trained",
-        "tiny/pictures": "flow-tiny draws handwritten digits, paid by how sure a small reader is of them; to the eye strokes "
-        "grow thin and bluish: part of what rises is the reader's weakness",
+        "tiny/pictures": "flow-tiny draws handwritten digits, paid by how sure a small reader is of them; to the eye "
+        "strokes grow thin and bluish: part of what rises is the reader's weakness",
         "tiny.evaluation": "the ODE with 10 steps, as many as in training",
         "paper.data": "captions of Pick-a-Pic, from which the repository's prompt list was drawn",
         "paper.evaluation": "the weights of now; the repository's running mean of weights is not kept",

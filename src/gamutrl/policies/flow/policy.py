@@ -378,9 +378,10 @@ class FlowPolicy(Referenced):
             yield replace(batch, mask_NT=batch.mask_NT & (torch.tensor(part_T) == number))
 
     def _split(self, count: int, times: int = 1) -> Sequence[Tensor]:
-        """Numbers of rows for each pass: no more than `values_per_pass` allows, and passes for as many threads as
-        work. times: how many such passes stand beside one another."""
-        return torch.arange(count).split(max(1, times * min(self._most, -(-count // self._threads))))
+        """Numbers of rows for each pass: no more than `values_per_pass` allows (so many times of it), and equally many
+        passes for each thread. times: 2 where every pass has a second beside it."""
+        passes, threads = -(-count // (times * self._most)), max(1, self._threads // times)
+        return torch.arange(count).split(max(1, -(-count // max(1, -(-passes // threads) * threads))))
 
     @property
     def _threads(self) -> int:
