@@ -90,6 +90,19 @@ def test_eval_measures_the_model_of_a_run(finished, tmp_path, capsys):
     assert (tmp_path / "kept" / "evaluation" / "eval.json").exists()
 
 
+def test_eval_says_of_a_measure_that_it_applies_to_no_row(model, tmp_path, capsys):
+    (tmp_path / "never.py").write_text("def never(completions, **columns):\n    return [None for _ in completions]\n")
+    words = ["eval", str(model), "--system", "grpo", "--metric", "never.py:never", "--rows", "3"]
+    words.append("--evaluation.sampling.max_tokens=6")
+    assert main(words) == 0
+    told = capsys.readouterr().out
+    assert "applies to no row" in told
+    assert "nan" not in told
+    assert main([*words, "--json"]) == 0
+    model_value = json.loads(capsys.readouterr().out)["model"]
+    assert (model_value["value"], model_value["rows"]) == (None, 0)
+
+
 def test_report_can_be_written_again(finished, tmp_path, capsys):
     assert main(["report", str(finished), "--out", "page.html"]) == 0
     assert "page.html" in capsys.readouterr().out

@@ -304,6 +304,16 @@ def test_broken_weights_are_told_where_they_show_first(tmp_path, monkeypatch):
         train(preset(), tmp_path / "run")
 
 
+def never_applies(text: str, answer: str) -> float | None:
+    return None
+
+
+def test_a_step_to_which_no_reward_applies_stops_the_run(tmp_path):
+    rewards = (Reward("never", per_rollout(never_applies)),)
+    with pytest.raises(TrainingError, match=r"No reward applies .* step 0, rows letters/0/.*every one answered NaN"):
+        train(preset(rewards=rewards), tmp_path / "run")
+
+
 def nan_objective(logp_NT, batch, context):
     return logp_NT * float("nan") if context.step == 5 else logp_NT * 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,7 @@ def add_verbs(verbs: Any) -> None:
 def _evaluate(args: argparse.Namespace) -> None:
     from gamutrl.core import Context
     from gamutrl.training.evaluation import Measured, blind, evaluate, write_outcome
+    from gamutrl.training.samples import plain
     from gamutrl.training.watchers import Bar
 
     preset = _preset_of(args)
@@ -86,7 +88,7 @@ def _evaluate(args: argparse.Namespace) -> None:
             "mean_length": outcome.mean_length,
             "constant_text": answer,
         }
-        print(json.dumps(told, ensure_ascii=False, indent=1))
+        print(json.dumps(plain(told), ensure_ascii=False, indent=1))
         return
     _print(outcome, measured, answer)
 
@@ -136,14 +138,17 @@ def _print(outcome: Any, measured: dict[str, Any], answer: str) -> None:
     for name, value in measured.items():
         table.add_row(
             name,
-            f"{value.value:.3f}",
-            f"\\[{value.low:.3f}, {value.high:.3f}]",
+            *(
+                (f"{value.value:.3f}", f"\\[{value.low:.3f}, {value.high:.3f}]")
+                if value.rows
+                else ("-", "applies to no row")
+            ),
             style="bold" if name == "model" else "",
         )
     console = Console(highlight=False)
     console.print(table)
     for name, value in outcome.others.items():
-        console.print(f"{escape(name)}: {value:.3f}")
+        console.print(f"{escape(name)}: {'applies to no row' if math.isnan(value) else format(value, '.3f')}")
     if outcome.answers:
         top = ", ".join(f"{escape(repr(text[:30]))} × {count}" for text, count in list(outcome.answers.items())[:6])
         console.print(f"commonest answers: {top}")

@@ -211,14 +211,15 @@ def find_preset(recipe: Recipe, name: str, variant: Any = "default") -> Preset:
 
 def about_of(recipe: Recipe, slug: str, preset: str, variant: str = "default") -> dict[str, Any]:
     """What a run is of, for its `config.json` and its report."""
-    plain = f"nothing: the plain method, on a policy of the family {variant}"
+    own = {family: f"nothing: the plain method, on a policy of the family {family}" for family in FAMILIES}
+    own["ppo"] = "a critic in the group's place: a value head on the policy, generalised advantages"
     return {
         "system": slug,
         "preset": preset,
         "variant": variant,
         "title": recipe.title,
         "arxiv": recipe.arxiv,
-        "change": plain if variant in FAMILIES else recipe.change,
+        "change": own.get(variant, recipe.change),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +15,18 @@ from gamutrl.environments import Environment
 
 Statistic = Callable[[Tensor, Tensor], Tensor]
 """`fn(logits_GcV, mask_Gc) -> value_Gc`: full-vocabulary logits of one group's rows at one chunk of action indices."""
+
+
+@dataclass(frozen=True)
+class StateValue:
+    """A statistic of the state that an action is taken in, not of its distribution: what the policy's value head says
+    of it."""
+
+    def __call__(self, *_: Any) -> Tensor:
+        raise ValueError("This policy has no value head: a critic needs a text model that has one (`CriticModel`).")
+
+
+VALUE = StateValue()
 
 
 class Policy(Protocol):

@@ -89,6 +89,16 @@ class TextModel(Named):
 
 
 @dataclass(frozen=True)
+class CriticModel(TextModel):
+    """A text model with a critic's value head on its last states (`training.critic`)."""
+
+    def load(self) -> TextPolicy:
+        from gamutrl.policies.text import TextPolicy
+
+        return TextPolicy.load(self.place, **self.settings, value_head=True)
+
+
+@dataclass(frozen=True)
 class FlowModel(Named):
     """Any denoiser: one of the zoo (`blobs-flow`), or a diffusers pipeline as a folder or a hub id.
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, overload
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel, ProcessorMixin
 
@@ -21,7 +22,7 @@ from gamutrl.core import Batch, Prompt, Rollout, Sampling, Turn
 from gamutrl.environments import Environment, Step
 from gamutrl.environments.scripted import Played
 from gamutrl.policies import beside, plain, scoring
-from gamutrl.policies.base import Statistic
+from gamutrl.policies.base import StateValue, Statistic
 from gamutrl.policies.families import Backbone
 from gamutrl.policies.generation import Engine, Native
 from gamutrl.policies.loading import load
@@ -32,6 +33,8 @@ from gamutrl.policies.plain import Plain
 from gamutrl.policies.references import Referenced, References
 from gamutrl.policies.rollouts import converse
 from gamutrl.policies.segments import Segment, Segments
+
+VALUE_HEAD = "value_head.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +58,8 @@ class TextPolicy(Referenced):
 
     module: the model (with adapters, a `PeftModel`). max_prompt_tokens: a longer prompt is an error, or is dropped with
     `on_long_prompt="drop"`; it is never cut. tokens_per_pass: how many tokens one forward pass takes at most (a prompt
-    with its rollouts is never split).
+    with its rollouts is never split). value_head: a linear layer on the state that each action is taken in (`VALUE`
+    among `log_probs`' statistics), which trains with the rest and begins at 0.
     """
 
     def __init__(
@@ -66,6 +70,7 @@ class TextPolicy(Referenced):
         max_prompt_tokens: int | None = None,
         on_long_prompt: Literal["fail", "drop"] = "fail",
         tokens_per_pass: int = 2**16,
+        value_head: bool = False,
     ) -> None:
         self.module, self.processor = module, processor
         self.model: PreTrainedModel = module.get_base_model() if hasattr(module, "get_base_model") else module  # type: ignore[operator,assignment]
@@ -76,6 +81,12 @@ class TextPolicy(Referenced):
         self.max_prompt_tokens, self.on_long_prompt = max_prompt_tokens, on_long_prompt
         self.tokens_per_pass = tokens_per_pass
         self.max_tokens = int(getattr(self.backbone.text_config, "max_position_embeddings", 0) or 2**31)
+        self.value_head: nn.Linear | None = None
+        if value_head:
+            self.value_head = nn.Linear(self.backbone.text_config.hidden_size, 1, device=self.backbone.device)
+            for parameter in self.value_head.parameters():
+                nn.init.zeros_(parameter)
+            module.add_module("value_head", self.value_head)
 
     @classmethod
     def load(
@@ -96,6 +107,8 @@ class TextPolicy(Referenced):
         """
         module, processor = load(name_or_path, dtype=dtype, device=device, lora=lora)
         policy = cls(module, processor, **options)
+        if policy.value_head is not None and (saved := Path(name_or_path) / VALUE_HEAD).is_file():
+            policy.value_head.load_state_dict(load_file(saved))
         for part in freeze:
             for parameter in policy.backbone.part(part):
                 parameter.requires_grad_(False)
@@ -248,11 +261,13 @@ class TextPolicy(Referenced):
     ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
         """Log-probabilities of the rows' actions, `logp_NT` float32, differentiable; 0 where the mask is False.
 
-        With `statistics` (full-vocabulary functions, see `Statistic`; `scoring.entropy` is one), the pair of it and
-        `{name: value_NT}`.
+        With `statistics` (full-vocabulary functions, see `Statistic`; `scoring.entropy` is one; or `VALUE`), the pair
+        of it and `{name: value_NT}`.
         """
         device = self.backbone.device
         names = list(statistics or {})
+        valued = [name for name, one in (statistics or {}).items() if isinstance(one, StateValue)]
+        of_words = {name: one for name, one in (statistics or {}).items() if name not in valued}
         sequences = self._continuations(batch)
         lots = self._lots(sequences)
         places: list[list[tuple[Tensor, Tensor]]] = [[] for _ in lots]
@@ -269,12 +284,14 @@ class TextPolicy(Referenced):
                     hidden_AD = part.hidden_WD.index_select(0, part.source_NT[mask])
                     scorer = part.head, part.banned, part.vocabulary
                     values = [scoring.log_probs(hidden_AD, target[mask] - part.first, temperature[mask], *scorer)]
-                    if statistics:
+                    measured = {name: self._values(hidden_AD) for name in valued}
+                    if of_words:
                         group = group_N[index]
                         groups = [(group == g).nonzero().flatten() for g in group.unique()]
                         states_NTD = part.hidden_WD[part.source_NT]
-                        measured = scoring.statistics(states_NTD, mask, temperature, groups, statistics, *scorer)
-                        values += [measured[name][mask] for name in names]
+                        more = scoring.statistics(states_NTD, mask, temperature, groups, of_words, *scorer)
+                        measured |= {name: value_NT[mask] for name, value_NT in more.items()}
+                    values += [measured[name] for name in names]
                     places.append((index[:, None].expand_as(mask)[mask], mask.nonzero()[:, 1]))
                     found.append(torch.stack(values))
             return found
@@ -287,6 +304,12 @@ class TextPolicy(Referenced):
             every = torch.arange(len(out), device=device)[:, None]
             out = out.index_put((every, row, column), torch.cat(parts, 1))
         return (out[0], dict(zip(names, out[1:]))) if statistics is not None else out[0]
+
+    def _values(self, hidden_AD: Tensor) -> Tensor:
+        """What the value head says of states, `[A]` float32."""
+        if self.value_head is None:
+            raise ValueError("This model has no value head; a critic needs one that has (`CriticModel`).")
+        return self.value_head(hidden_AD.float())[:, 0]
 
     def _continuations(self, batch: Batch) -> list[Continuation]:
         return Rows(batch, self.segments).continuations()
@@ -332,7 +355,13 @@ class TextPolicy(Referenced):
 
     def save(self, folder: Path | str) -> None:
         """Weights as safetensors, with all that `load` needs to find them again."""
-        self.module.save_pretrained(folder)  # type: ignore[operator]
+        head, module = self.value_head, self.module
+        if head is None:
+            module.save_pretrained(folder)  # type: ignore[operator]
+        else:
+            state = {name: one for name, one in module.state_dict().items() if not name.startswith("value_head.")}
+            module.save_pretrained(folder, state_dict=state)  # type: ignore[operator]
+            save_file(head.state_dict(), Path(folder) / VALUE_HEAD)
         self.processor.save_pretrained(folder)
 
 

@@ -12,7 +12,7 @@ from gamutrl.training.preset import Preset
 
 Kind = Literal["understanding", "generation", "unified", "reward"]
 Family = Literal["image_tokens", "next_scale", "flow", "masked", "unified"]
-Variant = Literal["default", "released", "paper", "ablation", "pictures"] | Family
+Variant = Literal["default", "released", "paper", "ablation", "pictures", "ppo"] | Family
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ from gamutrl.training.update import update, whose
 
 RolloutFn = Callable[["RL", Sequence[Prompt], Context], Batch]
 CombineFn = Callable[[Batch, Context], Tensor]
-AdvantageFn = Callable[[Batch, Context], Tensor]
+AdvantageFn = Callable[[Batch, Context], Tensor | Batch]
 SelectFn = Callable[[Batch, Context], Batch | None]
 PrepareFn = Callable[["RL", Batch, Context], Batch]
 LikelihoodFn = Callable[[Any, Batch], Tensor]
@@ -57,7 +57,8 @@ class RL:
     """Reinforcement learning, plain GRPO unless a field says otherwise.
 
     data: where prompts come from. rewards: scored in order. rollout: `(stage, prompts, context) -> batch`.
-    combine: the table `reward_RK` to `reward_R`. advantage: `(batch, context) -> advantage_R` or `advantage_NT`.
+    combine: the table `reward_RK` to `reward_R`. advantage: `(batch, context) -> advantage_R` or `advantage_NT`, or the
+    batch with `advantage_NT` and what else it found (`training.critic`).
     select: `(batch, context) -> batch`, or None to sample on (at most `max_draws` times a step). prepare: `(stage,
     batch, context) -> batch`, without gradient: old and reference log-probabilities, drawn corruptions. likelihood:
     `(policy, batch) -> value_NT…`, what the objective is given (None: the log-probabilities of the rollouts' own
@@ -163,6 +164,9 @@ class RL:
                     scored = self.with_advantage(self.score(context, sampled), context)
                 except RewardError as error:
                     raise session.fail(f"Step {context.step}: {str(error).rstrip('.')}.") from error
+                if len(scored.rollouts) and bool(scored["reward_R"].isnan().all()):
+                    told = f"No reward applies to anything that was sampled at step {context.step}, {whose(prompts)}"
+                    raise session.fail(f"{told}: every one answered NaN (does not apply).")
                 batch = self.select(scored, context)
             if batch is not None:
                 break
@@ -205,8 +209,10 @@ class RL:
             penalty_N = (self.kl.terms(batch.logp_sampled_NT, batch) * batch.mask_NT).sum(-1)
             reward_R = reward_R - at(self.kl.weight, context.progress) * batch.rows_to_rollouts(penalty_N)
         batch = batch.with_(reward_R=reward_R)
-        advantage = self.advantage(batch, context)
-        return batch.with_(advantage_NT=per_action(advantage, batch))
+        found = self.advantage(batch, context)
+        if isinstance(found, Batch):
+            batch, found = found, found["advantage_NT"]
+        return batch.with_(advantage_NT=per_action(found, batch))
 
     def loss(self, policy: Policy, batch: Batch, context: Context) -> tuple[Tensor, dict[str, float]]:
         """The loss terms `[N, T]` of some rows, and what they measured (masked means)."""
