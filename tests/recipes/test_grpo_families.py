@@ -13,7 +13,7 @@ import drawn_runs
 import pytest
 import torch
 
-from gamutrl.cli.presets import FAMILIES
+from gamutrl.cli.presets import FAMILIES, VARIANTS
 from gamutrl.data.rows import FileRows
 from gamutrl.data.worlds import pictures
 from gamutrl.functional.advantages import group_normalize
@@ -21,7 +21,7 @@ from gamutrl.policies.masked import MaskedConfig, MaskedPolicy, MaskedTransforme
 from gamutrl.policies.next_scale import NextScale, TokenizerConfig, TransformerConfig
 from gamutrl.policies.unified import tasks_of
 from gamutrl.recipes.grpo import RECIPE
-from gamutrl.recipes.recipe import Family
+from gamutrl.recipes.recipe import Family, Variant
 from gamutrl.rewards.digits import WEIGHTS
 from gamutrl.training.config import from_json, to_json
 from gamutrl.training.defaults import GroupAdvantage
@@ -59,6 +59,7 @@ def test_every_family_has_both_presets():
     drawn = {f"{name}/{family}" for name in ("tiny", "paper") for family in get_args(Family)}
     assert set(RECIPE.variants) == {*drawn, "tiny/ppo", "paper/ppo"}
     assert get_args(Family) == FAMILIES
+    assert tuple(name for names in get_args(Variant) for name in get_args(names)) == VARIANTS
 
 
 @pytest.mark.parametrize("name", RECIPE.variants)

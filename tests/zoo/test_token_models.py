@@ -114,6 +114,22 @@ def test_a_sharpened_decoder_draws_other_pictures_of_the_same_codes(bank, tmp_pa
     assert not torch.equal(tokenizer.decode(codes[:2]), before)
 
 
+def test_scales_go_on_from_a_tokenizer_of_one_and_are_told_where_things_are(bank, tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    one, made = Tokenizer(SMALL), []
+    before = {name: value.clone() for name, value in one.state_dict().items()}
+    for weight in (tokens.PLACES, 0.0):
+        monkeypatch.setattr(tokens, "PLACES", weight)
+        torch.manual_seed(1)
+        made.append(Tokenizer(replace(SMALL, scales=(1, 2, 6))))
+        phase = tokens.train_scales(made[-1], one, bank, 3, tmp_path / str(weight))
+        assert {"places", "error"} <= set(phase.measured)
+    told, untold = (tokenizer.encoder.conv_in.weight for tokenizer in made)
+    assert not torch.equal(told, untold)
+    assert all(torch.equal(value, before[name]) for name, value in one.state_dict().items())
+    assert not any(parameter.requires_grad for parameter in made[0].parameters())
+
+
 @pytest.mark.parametrize("name", TINY)
 def test_the_packaged_model_draws_what_is_asked(name):
     if name not in zoo.available():

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 FAMILIES = ("image_tokens", "next_scale", "flow", "masked", "unified")
-VARIANTS = ("default", "released", "paper", "ablation", "pictures", *FAMILIES)
+VARIANTS = ("default", "released", "paper", "ablation", "pictures", "ppo", *FAMILIES)
 
 
 def add_preset_options(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +36,7 @@ def add_preset_options(parser: argparse.ArgumentParser) -> None:
         default="default",
         help="the code's choices with plain defects mended (default), as released, the paper's text, the system less "
         "the part that its claim is about, or on a small model that draws for prompts; of grpo, on another family of "
-        "policy",
+        "policy, or with a critic (ppo)",
     )
     what.add_argument(
         "--model", metavar="NAME", help="a packaged model, a folder or a hub id, in place of the preset's"

@@ -29,8 +29,12 @@ TASKS = {"object": 0.45, "pair": 0.25, "count": 0.14, "layout": 0.08, "relation"
 these can be drawn, too, is learned from pairs and counts, which name them."""
 
 CONVOLUTION_RATE = 2e-3
+SCALES_RATE = 1e-3
 GROUND = 6.0
 """What it costs a tokenizer not to give zeros where nothing is shown."""
+PLACES, PLACES_SCALE = 2.0, 10.0
+"""What it costs that the first code does not tell where things are; what its vector, a mean over much that is zero, is
+multiplied with."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,30 +159,43 @@ def rows(feature_NCHW: Tensor) -> Tensor:
 
 
 def train_scales(tokenizer: Tokenizer, one: Tokenizer, shown: Bank, steps: int, folder: Path, seed: int = 0) -> Phase:
-    """Train several scales' codes of what a tokenizer of one scale sees, whose convolutions are kept."""
+    """Train a tokenizer of several scales in place, from where a run in this folder stopped; 16 pictures a step.
+
+    It begins with the convolutions of a tokenizer of one scale. All codes of a scale are drawn at once, so what they
+    have to agree on must be said before them: the one code of the first scale is made to tell which places hold
+    something, by a linear map that is thrown away afterwards. That costs of the picture, so it counts less and less.
+    """
     kept = {name: value for name, value in one.state_dict().items() if not name.startswith("quantize.")}
     tokenizer.load_state_dict(kept, strict=False)
-    feature_B = torch.cat([features(one, shown, part) for part in torch.arange(len(shown.prompts)).split(256)])
-    quantizer = tokenizer.quantize.requires_grad_(True)
+    quantizer = tokenizer.requires_grad_(True).quantize
     quantizer.quant_resi.pass_on()
     with torch.no_grad():
-        things_ND = rows(feature_B[:2048])[one.quantize.codes(feature_B[:2048]).flatten() > 0]
+        seen = features(one, shown, torch.arange(min(2048, len(shown.prompts))))
+        things_ND = rows(seen)[one.quantize.codes(seen).flatten() > 0]
         quantizer.embedding.weight.copy_(clusters(things_ND, tokenizer.config.codes))
-    phase = Phase("tokens-many", quantizer, [torch.optim.AdamW(quantizer.parameters(), betas=(0.9, 0.98))])
+    where = nn.Linear(tokenizer.config.latent, tokenizer.config.scales[-1] ** 2)
+    phase = convolutions("tokens-many", nn.ModuleDict({"tokenizer": tokenizer, "where": where}))
     hits_V = torch.zeros(tokenizer.config.codes)
 
     def loss_of(index: Tensor) -> Measured:
-        feature = feature_B[index]
-        _, loss, codes = quantizer(feature)
+        picture, _ = shown.take(index)
+        feature, ground_NHW = tokenizer.features(picture), ground(tokenizer, picture)
+        coded, pull, codes = quantizer(feature)
         hits_V.mul_(0.98).add_(codes.flatten().bincount(minlength=len(hits_V)))
         if phase.step % 20 == 0 and phase.step < 0.7 * steps:
-            revive(quantizer, feature, hits_V)
-        with torch.no_grad():
-            missing = (quantizer.total(codes) - feature).square().mean() / feature.var()
-        return loss, {"missing": missing.item(), "used": (hits_V > 0.5).float().mean().item()}
+            revive(quantizer, feature.detach(), hits_V)
+        mean_ND = quantizer.seen(feature, 0)[:, 0]
+        first_ND = mean_ND + (quantizer.embedding(codes[:, 0]) - mean_ND).detach()
+        thing_NP = (~ground_NHW).flatten(1).float()
+        places = F.binary_cross_entropy_with_logits(where(PLACES_SCALE * first_ND), thing_NP)
+        error, bare = difference(drawn(tokenizer, coded), picture), rows(feature)[ground_NHW.flatten()].square().mean()
+        weight = PLACES * min(1.0, 2 - 2 * phase.step / steps)
+        told = {"error": error.item(), "pull": pull.item(), "ground": bare.item(), "places": places.item()}
+        told["used"] = (hits_V > 0.5).float().mean().item()
+        return error + pull + GROUND * bare + weight * places, told
 
-    drive(phase, loss_of, len(feature_B), steps, 2e-3, folder, seed)
-    quantizer.requires_grad_(False)
+    drive(phase, loss_of, len(shown.prompts), steps, SCALES_RATE, folder, seed, 16)
+    tokenizer.requires_grad_(False)
     return phase
 
 

@@ -1,8 +1,8 @@
 """`var-tiny`: a small VAR over pictures of shapes and digits.
 
-First a tokenizer of one scale learns to give pictures back (`mask-tiny` has it too), then a codebook for four scales is
-fitted to what that tokenizer sees and the decoder to the codebook, then the transformer learns the codes of each
-prompt's picture.
+First a tokenizer of one scale learns to give pictures back (`mask-tiny` has it too), then one of four scales goes on
+from there, whose first code tells where things lie, then its decoder alone, then the transformer learns the codes of
+each prompt's picture.
 """
 
 from __future__ import annotations
@@ -62,9 +62,9 @@ def train(model: NextScale, shown: tokens.Bank, plan: Plan, work: Path) -> Phase
 
 SCRIPT = Script(
     "A next-scale model (VAR) that draws pictures in four scales (1, 2, 3 and 6 codes a side) for prompts like "
-    "`the digit 7` and `a red circle`. All codes of a scale are drawn at once, and the one code of the first does not "
-    "say where a shape lies: half of its pictures of one shape show none, or two.",
-    Plan(scales_steps=400, decoder_steps=100, steps=3000),
+    "`the digit 7` and `a red circle`. All codes of a scale are drawn at once; the one code of the first was taught to "
+    "tell where things lie.",
+    Plan(scales_steps=1800, decoder_steps=100, steps=3000),
     Sampling(guidance=2.0),
     fit,
     NextScalePolicy.load,
