@@ -104,3 +104,23 @@ def test_a_large_model_and_a_thread_of_its_own_are_not_divided(two_threads):
     assert beside.threads_for(small) == 2
     assert beside.threads_for(large) == 1
     assert beside.together([lambda: beside.threads_for(small)]) == [1]
+
+
+def test_what_is_not_dealt_out_keeps_to_one_core(two_threads, monkeypatch):
+    net = nn.Linear(2, 2)
+    with beside.aside(net):
+        assert torch.get_num_threads() == 1
+        assert beside.threads_for(net) == 2
+        with beside.aside(net), beside.whole():
+            assert torch.get_num_threads() == 2
+        assert torch.get_num_threads() == 1
+        with torch.no_grad():
+            assert beside.dealt([torch.get_num_threads], [1], 2) == [2]
+            assert beside.dealt([torch.get_num_threads] * 2, [1, 1], 2) == [1, 1]
+    assert torch.get_num_threads() == 2
+    monkeypatch.setattr(beside, "SMALL", 1)
+    with beside.aside(net):
+        assert torch.get_num_threads() == 2
+    with pytest.raises(KeyError), beside.aside(nn.Linear(1, 1, bias=False)):
+        raise KeyError
+    assert torch.get_num_threads() == 2

@@ -56,7 +56,43 @@ def threads_for(module: nn.Module) -> int:
         return 1
     if module not in _sizes:
         _sizes[module] = sum(parameter.numel() for parameter in module.parameters())
-    return min(MOST, torch.get_num_threads()) if _sizes[module] <= SMALL else 1
+    return min(MOST, _cores()) if _sizes[module] <= SMALL else 1
+
+
+@contextmanager
+def aside(module: nn.Module) -> Iterator[None]:
+    """Inside, what is not dealt out runs on one core, where a model works on several lots at once: a thread that is
+    woken for little takes the time from these."""
+    own = torch.get_num_threads()
+    if _inside.cores or threads_for(module) == 1:
+        yield
+        return
+    _inside.cores = own
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        _inside.cores = 0
+        torch.set_num_threads(own)
+
+
+@contextmanager
+def whole() -> Iterator[None]:
+    """Inside, operations run on all cores again, for what is not dealt out after all."""
+    cores = _inside.cores
+    if not cores:
+        yield
+        return
+    torch.set_num_threads(cores)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(1)
+
+
+def _cores() -> int:
+    """How many threads there are to share out."""
+    return _inside.cores or torch.get_num_threads()
 
 
 @contextmanager
@@ -92,7 +128,7 @@ def together(tasks: Sequence[Callable[[], T]]) -> list[T]:
 
     The first error is raised, after all have ended.
     """
-    pool, grad = _pool(len(tasks), max(1, torch.get_num_threads() // len(tasks))), torch.is_grad_enabled()
+    pool, grad = _pool(len(tasks), max(1, _cores() // len(tasks))), torch.is_grad_enabled()
 
     def run(task: Callable[[], T]) -> T:
         with torch.set_grad_enabled(grad):
@@ -107,7 +143,8 @@ def dealt(tasks: Sequence[Callable[[], T]], sizes: Sequence[int], threads: int) 
     """What the tasks, of these sizes, return, in their order; dealt out to so many threads, without gradient."""
     lots = share_of(sizes, 1 if torch.is_grad_enabled() else threads)
     if len(lots) < 2:
-        return [task() for task in tasks]
+        with whole():
+            return _each(tasks)
     made = together([partial(_each, [tasks[k] for k in lot]) for lot in lots])
     found = {k: one for lot, some in zip(lots, made) for k, one in zip(lot, some)}
     return [found[k] for k in range(len(tasks))]
@@ -170,7 +207,10 @@ def _gradient(
 
 
 class _Inside(threading.local):
+    """active: whether this is a thread of a lot. cores: how many threads there are, while one is all that is used."""
+
     active = False
+    cores = 0
 
 
 _inside = _Inside()

@@ -95,10 +95,11 @@ class FlowPolicy(Referenced):
         Raises ValueError for a prompt with pictures, and where the environment would go on after the output.
         """
         state = self.begin(prompts, group_size, sampling, seed=seed)
-        state = replace(state, room=self._room(state))
-        while not state.done:
-            state, _ = self.step(state)
-        batch = self.finish(state)
+        with beside.aside(self.module):
+            state = replace(state, room=self._room(state))
+            while not state.done:
+                state, _ = self.step(state)
+            batch = self.finish(state)
         for rollout in batch.rollouts:
             said = environment(rollout.prompt, seed).step(rollout.output)
             rollout.info.update(said.info)
@@ -273,6 +274,12 @@ class FlowPolicy(Referenced):
 
         With `statistics` (`step_mean`, `prediction`), the pair of it and `{name: value_NT}`, `[N, T, ...]`.
         """
+        with beside.aside(self.module):
+            return self._scored(batch, statistics)
+
+    def _scored(
+        self, batch: Batch, statistics: Mapping[str, StepStatistic] | None
+    ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
         device = self.denoiser.device
         mask = batch.mask_NT.tolist()
         wanted = [(n, t, step) for n, t, step in _steps(batch) if mask[n][t]]
@@ -301,7 +308,11 @@ class FlowPolicy(Referenced):
             return [torch.cat(parts) for parts in zip(*values)]
 
         net, scored = self.laid.now(), [partial(score, lot) for lot in lots]
-        made = beside.differentiable(scored, self._trained) if len(lots) > 1 else [score(lot) for lot in lots]
+        if len(lots) > 1:
+            made = beside.differentiable(scored, self._trained)
+        else:
+            with beside.whole():
+                made = [one() for one in scored]
         found = dict(zip(("", *names), (list(parts) for parts in zip(*made)))) or {name: [] for name in ("", *names)}
         order = [m for lot in lots for k in lot for m in passes[k][0]]
         back = torch.tensor(order, dtype=torch.long, device=device).argsort()
