@@ -298,7 +298,7 @@ def seconds_a_row(released: Released) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = options(__doc__, steps=3)
+    parser = options(__doc__, steps=5)
     parser.add_argument("--updates", type=int, choices=(1, 2), default=1, help="of a step (the released configs: 2)")
     parser.add_argument("--recomputed", action="store_true", help="keep no graphs of sampling for the update")
     given = chosen(parser)
