@@ -274,12 +274,16 @@ def kl_shaped_rewards(
     reward_N: Tensor, kl_NT: Tensor, mask_NT: Tensor, weight: float, *, reward_clip: float | None = None
 ) -> Tensor:
     """The reward on each row's last action, less weight · KL on each, `[N, T]` (arXiv 2203.02155, equation 2)."""
-    mask = mask_NT.bool()
     if reward_clip is not None:
         reward_N = reward_N.clamp(-reward_clip, reward_clip)
-    place_NT = torch.arange(mask.shape[1], device=mask.device).expand_as(mask)
-    last_N = torch.where(mask, place_NT, -1).amax(1, keepdim=True)
-    return torch.where(mask, -weight * kl_NT, 0.0) + torch.where(place_NT == last_N, reward_N[:, None], 0.0)
+    return torch.where(mask_NT.bool(), -weight * kl_NT, 0.0) + on_last_action(reward_N, mask_NT)
+
+
+def on_last_action(reward_N: Tensor, mask_NT: Tensor) -> Tensor:
+    """Each row's reward on its last action, `[N, T]`; 0 on all others."""
+    place_NT = torch.arange(mask_NT.shape[1], device=mask_NT.device).expand_as(mask_NT)
+    last_N = torch.where(mask_NT.bool(), place_NT, -1).amax(1, keepdim=True)
+    return torch.where(place_NT == last_N, reward_N[:, None], 0.0)
 
 
 def optimal_token_baseline(

@@ -20,10 +20,13 @@ Statistic = Callable[[Tensor, Tensor], Tensor]
 @dataclass(frozen=True)
 class StateValue:
     """A statistic of the state that an action is taken in, not of its distribution: what the policy's value head says
-    of it."""
+    of it. A policy that has a head answers it; any other calls it like every statistic, and it says what is missing."""
 
     def __call__(self, *_: Any) -> Tensor:
-        raise ValueError("This policy has no value head: a critic needs a text model that has one (`CriticModel`).")
+        raise ValueError(
+            "This policy has no value head. A critic needs a text model that is named with one: "
+            "model=CriticModel(name) in the preset, as `gamut train grpo --variant ppo` has it."
+        )
 
 
 VALUE = StateValue()

@@ -266,7 +266,8 @@ class TextPolicy(Referenced):
         """
         device = self.backbone.device
         names = list(statistics or {})
-        valued = [name for name, one in (statistics or {}).items() if isinstance(one, StateValue)]
+        head = self.value_head
+        valued = [name for name, one in (statistics or {}).items() if isinstance(one, StateValue)] if head else []
         of_words = {name: one for name, one in (statistics or {}).items() if name not in valued}
         sequences = self._continuations(batch)
         lots = self._lots(sequences)
@@ -284,7 +285,7 @@ class TextPolicy(Referenced):
                     hidden_AD = part.hidden_WD.index_select(0, part.source_NT[mask])
                     scorer = part.head, part.banned, part.vocabulary
                     values = [scoring.log_probs(hidden_AD, target[mask] - part.first, temperature[mask], *scorer)]
-                    measured = {name: self._values(hidden_AD) for name in valued}
+                    measured = {name: head(hidden_AD.float())[:, 0] for name in valued} if head else {}
                     if of_words:
                         group = group_N[index]
                         groups = [(group == g).nonzero().flatten() for g in group.unique()]
@@ -304,12 +305,6 @@ class TextPolicy(Referenced):
             every = torch.arange(len(out), device=device)[:, None]
             out = out.index_put((every, row, column), torch.cat(parts, 1))
         return (out[0], dict(zip(names, out[1:]))) if statistics is not None else out[0]
-
-    def _values(self, hidden_AD: Tensor) -> Tensor:
-        """What the value head says of states, `[A]` float32."""
-        if self.value_head is None:
-            raise ValueError("This model has no value head; a critic needs one that has (`CriticModel`).")
-        return self.value_head(hidden_AD.float())[:, 0]
 
     def _continuations(self, batch: Batch) -> list[Continuation]:
         return Rows(batch, self.segments).continuations()

@@ -33,8 +33,8 @@ class Recipe:
     paper changes, in a sentence. formulas: the reward, advantage and loss, in plain notation. tiny, paper: presets.
     variants: presets that follow the released code's defects ("released") or the paper's text ("paper") where they
     differ, the system less the part that its claim is about ("ablation"), where `tiny` trains on blobs, the system on a
-    small model that draws for prompts ("pictures"), or the plain method on another family of policy. assumptions:
-    choices that are ours, by field, with the reason.
+    small model that draws for prompts ("pictures"), or the plain method on another family of policy, or with a critic
+    ("ppo"). assumptions: choices that are ours, by field, with the reason.
     """
 
     title: str

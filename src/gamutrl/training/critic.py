@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gamutrl.core import Batch, Context
-from gamutrl.functional.advantages import generalized_advantages, kl_shaped_rewards
+from gamutrl.functional.advantages import generalized_advantages, masked_whiten, on_last_action
 from gamutrl.functional.objectives import clipped_value_loss
 from gamutrl.policies.base import VALUE
 from gamutrl.training.defaults import ClippedSurrogate
@@ -43,7 +43,7 @@ class GAE:
         with torch.no_grad():
             _, found = context.models[self.model].log_probs(batch, {"value": VALUE})
         value_NT = found["value"].to(reward_N)
-        reward_NT = kl_shaped_rewards(reward_N, torch.zeros_like(value_NT), mask_NT, 0.0)
+        reward_NT = on_last_action(reward_N, mask_NT)
         advantage_NT, return_NT = generalized_advantages(reward_NT, value_NT, mask_NT, self.gamma, self.lam)
         returns, missed = return_NT[mask_NT].double(), (return_NT - value_NT)[mask_NT].double()
         if len(returns) > 1:
@@ -51,7 +51,7 @@ class GAE:
             spread = float(returns.var())
             context.metrics["value/explained"] = 1 - float(missed.var()) / spread if spread else 0.0
             if self.whiten:
-                advantage_NT = (advantage_NT - advantage_NT[mask_NT].mean()) / (advantage_NT[mask_NT].std() + 1e-8)
+                advantage_NT, _, _ = masked_whiten(advantage_NT, mask_NT)
         return_NT = torch.where(mask_NT, return_NT, value_NT)
         return batch.with_(advantage_NT=advantage_NT * mask_NT, value_old_NT=value_NT, return_NT=return_NT)
 

@@ -166,7 +166,8 @@ class RL:
                     raise session.fail(f"Step {context.step}: {str(error).rstrip('.')}.") from error
                 if len(scored.rollouts) and bool(scored["reward_R"].isnan().all()):
                     told = f"No reward applies to anything that was sampled at step {context.step}, {whose(prompts)}"
-                    raise session.fail(f"{told}: every one answered NaN (does not apply).")
+                    told += ": every one answered NaN (does not apply)"
+                    raise session.fail(f"{told}. `--dry-run` shows which apply to the first rows.")
                 batch = self.select(scored, context)
             if batch is not None:
                 break
